@@ -1,0 +1,71 @@
+"""The one synchronisation routine of the house: private state kept in step with the rows (law 1)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from decodekit.rows import Rows
+
+
+class Follower(ABC):
+    """State that depends on the text: replay the forks, keep the common prefix, absorb the rest.
+
+    Model caches, grammar cursors, n-gram tables, detokenisers and stop-string matchers are followers. When asked
+    about rows they call :meth:`sync`; no plugin ever calls rollback, crop, reorder or prefill.
+
+    Legal iff the state after p tokens depends only on those tokens (and on p). What cannot promise that must
+    declare itself `approximate`.
+    """
+
+    def __init__(self) -> None:
+        self._seen: Tensor | None = None  # [R, T] tokens as they were absorbed
+        self._have: Tensor  # [R] how many of them the state covers
+        self._version = 0
+
+    @abstractmethod
+    def fork(self, index: Tensor) -> None:
+        """Rearrange private state: new row j continues old row `index[j]`. Called with every move, in order."""
+
+    @abstractmethod
+    def feed(self, rows: Rows, keep: Tensor, upto: Tensor, only: Tensor) -> object:
+        """Forget all past `keep` [R] tokens of each row, then absorb `rows.tokens[r, keep[r]:upto[r]]`.
+
+        Rows outside `only` [R] bool must be left alone: their `keep` and `upto` say nothing.
+        """
+
+    def sync(self, rows: Rows, upto: Tensor, again: Tensor | None = None, only: Tensor | None = None) -> object:
+        """Bring the state of the rows `only` (default: all that are not done) to their first `upto` [R] tokens.
+
+        Tokens from `again` [R] on are absorbed anew even if nothing changed: a reader needs the logits they give.
+        Returns what :meth:`feed` returned.
+        """
+        only = ~rows.done if only is None else only
+        self._replay(rows)
+        seen, tokens = self._seen, rows.tokens
+        assert seen is not None  # _replay made it
+        width = min(seen.shape[1], tokens.shape[1])
+        differs = torch.nn.functional.pad(seen[:, :width] != tokens[:, :width], (0, 1), value=True)
+        same = differs.to(torch.uint8).argmax(1)  # [R] length of the common prefix
+        keep = torch.minimum(torch.minimum(same, self._have), upto)
+        if again is not None:
+            keep = torch.minimum(keep, again)
+        out = self.feed(rows, keep, upto, only)
+        if bool(only.all()):
+            self._seen, self._have = tokens.clone(), upto.clone()
+        else:  # rows that were not asked lag behind, and catch up by themselves when they are
+            old = torch.nn.functional.pad(seen, (0, max(0, tokens.shape[1] - seen.shape[1])))
+            self._seen = torch.where(only[:, None], tokens, old[:, : tokens.shape[1]])
+            self._have = torch.where(only, upto, self._have)
+        return out
+
+    def _replay(self, rows: Rows) -> None:
+        if self._seen is None:
+            self._seen, self._have = rows.tokens[:, :0], torch.zeros_like(rows.n)
+            self._version = len(rows.moves)
+        for index in rows.moves[self._version :]:
+            self.fork(index)
+            self._seen, self._have = self._seen[index], self._have[index]
+        self._version = len(rows.moves)

@@ -1,0 +1,91 @@
+"""What one run is made of: the bound answers (:class:`Kit`) and what they were bound with (:class:`Run`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from decodekit.cost import Cost
+from decodekit.roles import (
+    Choice,
+    Constraint,
+    Observer,
+    Population,
+    Proposal,
+    Proposer,
+    Scorer,
+    Selector,
+    Stop,
+    Warper,
+)
+from decodekit.rows import Rows
+
+
+class Model(Protocol):
+    """A loaded model as plugins see it. Readers are independent: each has its own cache and follows rows by itself.
+
+    gives: capabilities, of `causal_lm`, `masked_lm`, `hidden`, `embeddings`.
+    vocab: width V of the logits, which may exceed the tokenizer's. context: most positions, or None for no limit.
+    eos: ids that end a text. mask: id of the mask token of a masked LM, else None.
+    """
+
+    name: str
+    vocab: int
+    context: int | None
+    eos: tuple[int, ...]
+    mask: int | None
+    gives: frozenset[str]
+    tokenizer: Any
+
+    @property
+    def device(self) -> torch.device:
+        """Where the logits are."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the parameters."""
+
+    def reader(self, cost: Cost, label: str) -> Scorer:
+        """A new reader over an empty cache; its work is counted under `label`."""
+
+
+@dataclass(frozen=True)
+class Kit:
+    """The bound answers to the questions of a round."""
+
+    proposer: Proposer
+    scorer: Scorer
+    selector: Selector
+    population: Population
+    warpers: tuple[Warper, ...] = ()
+    constraint: Constraint | None = None
+    stops: tuple[Stop, ...] = ()
+    observers: tuple[Observer, ...] = ()
+
+    def judge(self, rows: Rows, ask: Proposal, logits: Tensor) -> tuple[Tensor, Choice]:
+        """Warp and select: (warped logits [R, K, V], choice). A drafter calls it too, so that it drafts by the target's rules."""
+        warped = logits
+        for warper in self.warpers:
+            warped = warper.warp(rows, ask, warped)
+        return warped, self.selector.select(rows, ask, warped, self.constraint)
+
+
+@dataclass
+class Run:
+    """What a plugin's `bind(run)` may use. `kit` is set after everything is bound: use it while decoding only.
+
+    open: opens another model by path, hub name, `zoo:NAME`, or passes a loaded one through.
+    eos: ids that end a text in this run (empty: none does). width: samples per prompt that the user asked for.
+    """
+
+    model: Model
+    open: Callable[[object], Model]
+    eos: tuple[int, ...] = ()
+    seed: int = 0
+    cost: Cost = field(default_factory=Cost)
+    constraint: Constraint | None = None
+    kit: Kit = field(init=False)

@@ -1,0 +1,172 @@
+"""The questions of a round, as typed protocols, and the frozen records that pass between their answers.
+
+Glossary: R rows, K positions a row decides in this round, V vocabulary. *at* = position whose token is decided (the
+model predicts it from what stands before it), *guess* = token written there beforehand, *draft* = guesses of a
+cheaper model, *take* = becomes final, *row* = one sequence in flight (a sample, a particle, a beam), *slot* = the
+place of a row in its population, which owns the noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+from decodekit.rows import Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """Which positions this round decides, and what is guessed there.
+
+    at: [R, K] int64 positions in increasing order; NONE pads rows that ask for fewer than K, and rows that are done.
+    guess: [R, K] int64 token or NONE.
+    logq: [R, K, V] the guesser's log-probabilities, or None; meaningful where `guess` is a token.
+    parent: [R, K] index into the K guesses of the one before it (a tree of drafts), or None for a chain. Reserved.
+    only: [R] bool, rows that ask for a model at all (routing), or None for all. Reserved.
+    depth: how many layers are asked for, or None for all. Reserved.
+    by: who guessed, a word for the trace.
+    """
+
+    at: Tensor
+    guess: Tensor
+    logq: Tensor | None = None
+    parent: Tensor | None = None
+    only: Tensor | None = None
+    depth: int | None = None
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a selector decided.
+
+    tokens: [R, K] int64. NONE with `take` opens a cell of a canvas again.
+    take: [R, K] bool, which become final. Whatever is taken where `at` is NONE or the row is done is ignored.
+    logw: [R, K] float64 contribution of each taken token to the row's log importance weight, or None for none.
+    logp: [R, K] log-probability of each token under the processed target (after warpers and constraint), or None.
+    dead: [R] bool, rows in which no token is allowed, or None. The loop ends them with weight zero.
+    """
+
+    tokens: Tensor
+    take: Tensor
+    logw: Tensor | None = None
+    logp: Tensor | None = None
+    dead: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Everything that happened in one round, for observers. Tensors are borrowed: copy what must outlive the call.
+
+    number: counts from 0. logits: [R, K, V] of the model, before warpers. warped: [R, K, V] after them.
+    take: [R, K] what became final after all cuts. before: [R] rows.n when the round began. rows: after the commit, before
+    survivors move. ended: [R] bool, rows that this round finished.
+    """
+
+    number: int
+    rows: Rows
+    ask: Proposal
+    logits: Tensor
+    warped: Tensor
+    choice: Choice
+    take: Tensor
+    before: Tensor
+    ended: Tensor
+
+
+@runtime_checkable
+class Proposer(Protocol):
+    """Which positions, with which guesses? Exactly one per composition."""
+
+    def start(self, rows: Rows) -> None:
+        """Once, before the first round. A canvas is laid here, as far as `rows.limit`."""
+
+    def propose(self, rows: Rows) -> Proposal:
+        """Called once a round. May write guesses into `rows` beforehand; the loop writes those of the answer."""
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """What does the model say there? Exactly one per composition."""
+
+    def read(self, rows: Rows, at: Tensor, only: Tensor | None = None) -> Tensor:
+        """[R, K, V] logits of the tokens AT `at` [R, K], given all tokens before (causal) or around them (masked LM).
+
+        float32, or float64 for a float64 model. Undefined where `at` is NONE, and outside `only` [R] bool.
+        """
+
+
+@runtime_checkable
+class Warper(Protocol):
+    """How is that reshaped? Any number, in the order given."""
+
+    def warp(self, rows: Rows, ask: Proposal, logits: Tensor) -> Tensor:
+        """[R, K, V] -> [R, K, V]; never in place. Position ask.at[r, k] sees the guesses before it as its text."""
+
+
+@runtime_checkable
+class Constraint(Protocol):
+    """What is allowed? At most one is bound per run (a product of several is itself a constraint)."""
+
+    def mask(self, rows: Rows, at: Tensor) -> Tensor:
+        """[R, K, V] bool, True where the token may stand AT `at` [R, K], along the guesses already written before it.
+
+        All False at a dead end. All True where `at` is NONE or a guess before it is itself not allowed.
+        """
+
+    def admits(self, rows: Rows, at: Tensor, tokens: Tensor) -> Tensor:
+        """[R, C] bool for candidates `tokens` [R, C] at position `at` [R]; False where a token is NONE."""
+
+    def complete(self, rows: Rows) -> Tensor:
+        """[R] bool, whether the final text of each row (without its EOS) satisfies the constraint as it stands."""
+
+    def forced(self, rows: Rows) -> list[list[int]]:
+        """For each row the tokens that must come next whatever the model says; often empty."""
+
+
+@runtime_checkable
+class Selector(Protocol):
+    """Which tokens are taken? Exactly one per composition."""
+
+    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Choice:
+        """Decide from warped `logits` [R, K, V]. For a chain of guesses: take the agreeing ones and one token more."""
+
+
+@runtime_checkable
+class Population(Protocol):
+    """Which rows go on? Exactly one per composition."""
+
+    width: int
+    """Rows per prompt and asked sample."""
+
+    def survivors(self, rows: Rows) -> Tensor | None:
+        """[R] int64 index of the row that each slot continues (within its group), or None. May reset `rows.logw`."""
+
+    def leaving(self, rows: Rows) -> Tensor:
+        """[R] bool, rows that are done and that nobody needs any more: they leave the batch."""
+
+
+@runtime_checkable
+class Stop(Protocol):
+    """When is a row done? Any number; the earliest cut wins."""
+
+    reason: str
+
+    def ended(self, rows: Rows, before: Tensor) -> Tensor:
+        """[R] int64 length at which each row ends (at most its `n`), or -1 while it goes on.
+
+        `before` [R] is `n` when the round began: only `tokens[before:n]` are new, unless rows were moved.
+        """
+
+
+@runtime_checkable
+class Observer(Protocol):
+    """Who watches? Any number. Never changes anything."""
+
+    def round(self, what: Round) -> None:
+        """After the commit of every round."""
+
+    def moved(self, rows: Rows, index: Tensor) -> None:
+        """After rows were rearranged: new row j was row `index[j]`."""
