@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class ModelCost:
-    """Work of one model: forward passes, tokens fed through it (useful ones), rows x columns computed (padding included),
-    decoder layers run (layers x tokens), floating-point operations (2 x parameters used x tokens; attention included)."""
+    """Work of one model.
+
+    calls: forward passes. fed: useful tokens. computed: rows x columns, padding included. layers: decoder layers x
+    fed tokens. flops: floating-point operations (2 x parameters used x tokens, and attention).
+    """
 
     calls: int = 0
     fed: int = 0

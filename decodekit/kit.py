@@ -67,7 +67,7 @@ class Kit:
     observers: tuple[Observer, ...] = ()
 
     def judge(self, rows: Rows, ask: Proposal, logits: Tensor) -> tuple[Tensor, Choice]:
-        """Warp and select: (warped logits [R, K, V], choice). A drafter calls it too, so that it drafts by the target's rules."""
+        """Warp and select: (warped logits [R, K, V], choice). A drafter calls it too: same rules for both."""
         warped = logits
         for warper in self.warpers:
             warped = warper.warp(rows, ask, warped)

@@ -61,8 +61,8 @@ class Round:
     """Everything that happened in one round, for observers. Tensors are borrowed: copy what must outlive the call.
 
     number: counts from 0. logits: [R, K, V] of the model, before warpers. warped: [R, K, V] after them.
-    take: [R, K] what became final after all cuts. before: [R] rows.n when the round began. rows: after the commit, before
-    survivors move. ended: [R] bool, rows that this round finished.
+    take: [R, K] what became final after all cuts. before: [R] rows.n when the round began. rows: after the commit,
+    before survivors move. ended: [R] bool, rows that this round finished.
     """
 
     number: int

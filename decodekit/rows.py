@@ -77,6 +77,7 @@ class Rows:
 
     @property
     def device(self) -> torch.device:
+        """Where all row tensors are."""
         return self.tokens.device
 
     def reserve(self, length: int) -> None:
