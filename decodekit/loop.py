@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from decodekit.rows import NONE, Rows
 _NEVER = torch.iinfo(torch.int64).max
 
 
-def decode(kit: Kit, rows: Rows) -> Iterator[Round]:
+def decode(kit: Kit, rows: Rows) -> Generator[Round, None, None]:
     """Run rounds until every row has left the batch (they are then in `rows.retired`), yielding each one.
 
     The generator can be stepped by hand, and abandoned at any point: `rows` is consistent whenever it is suspended.

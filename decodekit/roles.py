@@ -138,8 +138,9 @@ class Selector(Protocol):
 class Population(Protocol):
     """Which rows go on? Exactly one per composition."""
 
-    width: int
-    """Rows per prompt and asked sample."""
+    @property
+    def width(self) -> int:
+        """Rows per prompt and asked sample."""
 
     def survivors(self, rows: Rows) -> Tensor | None:
         """[R] int64 index of the row that each slot continues (within its group), or None. May reset `rows.logw`."""
@@ -152,7 +153,9 @@ class Population(Protocol):
 class Stop(Protocol):
     """When is a row done? Any number; the earliest cut wins."""
 
-    reason: str
+    @property
+    def reason(self) -> str:
+        """A word for users: why the row is done."""
 
     def ended(self, rows: Rows, before: Tensor) -> Tensor:
         """[R] int64 length at which each row ends (at most its `n`), or -1 while it goes on.
