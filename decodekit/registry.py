@@ -1,0 +1,290 @@
+"""Plugins: how a class declares itself, and how a name finds its class.
+
+A plugin is one class whose fields are its options, decorated with :func:`plugin`, and named in the entry-point group
+`decodekit.plugins` of the distribution that ships it. Built-in plugins are declared in the same way as a third
+party's. Discovery reads metadata only: a plugin is imported when its name is first used, so a broken package cannot
+hurt the others. `DECODEKIT_PLUGINS=dist1,dist2` restricts discovery to these distributions and decodekit itself.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib.metadata
+import inspect
+import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from keyword import iskeyword
+from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeVar, cast, dataclass_transform, get_args
+
+import pydantic
+import pydantic.dataclasses
+
+from decodekit.about import ROLES, About, Keeps, about_of, explain, freeze, name_of
+from decodekit.errors import BrokenPlugin, UnknownPlugin
+from decodekit.kit import Run
+
+PLUGINS: Final = "decodekit.plugins"
+DEFAULTS: Final = "decodekit.defaults"
+VARIABLE: Final = "DECODEKIT_PLUGINS"
+REPEAT: Final = "a new entry point is seen only after `pip install -e .` has been repeated"
+
+T = TypeVar("T")
+
+__all__ = [
+    "About",
+    "Keeps",
+    "Origin",
+    "Plugin",
+    "about_of",
+    "broken",
+    "default",
+    "load",
+    "name_of",
+    "names",
+    "origin",
+    "plugin",
+    "refresh",
+]
+
+
+class Plugin(Protocol):
+    """A class decorated with :func:`plugin`: frozen options, and `bind`, which prepares an answer for one run."""
+
+    about: ClassVar[About]
+
+    def bind(self, run: Run) -> object:
+        """The object that answers all of the plugin's roles in this run. Called once per run."""
+
+
+class Origin(NamedTuple):
+    """Where a plugin comes from."""
+
+    distribution: str
+    version: str
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(pydantic.Field,))
+def plugin(
+    *,
+    role: str | tuple[str, ...],
+    keeps: Keeps = "exact",
+    needs: str | Iterable[str] = (),
+    gives: str | Iterable[str] = (),
+    refuses: str | Iterable[str] = (),
+    paper: str = "",
+) -> Callable[[type[T]], type[T]]:
+    """Class decorator: makes a class with annotated fields and a method `bind(run)` a plugin.
+
+    The class becomes a frozen pydantic dataclass, so options are validated however it is made (in Python or from a
+    spec string): unknown ones are refused, nothing is coerced but an int to a float and a list to a tuple. Options
+    may be of any type, a loaded model or another plugin included. `|` joins instances to a strategy. What the
+    arguments mean is said at :class:`About`, which is found at the class attribute `about`.
+
+    Raises:
+        BrokenPlugin: the declaration contradicts itself (seen when the module is imported).
+        OptionError: from the constructor, for options that are unknown, missing, of the wrong type or out of range.
+    """
+
+    def declare(cls: type[T]) -> type[T]:
+        roles = _words(role)
+        _refuse_bad_class(cls, roles, keeps)
+        config = pydantic.ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
+        made = cast(Any, pydantic.dataclasses.dataclass(frozen=True, config=config)(cls))
+        made.about = About(_declared_as(cls), roles, keeps, _words(needs), _words(gives), _words(refuses), paper)
+        made.__init__ = _speaking(made.__init__)
+        made.__or__, made.__ror__ = _join, _join_right
+        return cast("type[T]", made)
+
+    return declare
+
+
+def _words(given: str | Iterable[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _refuse_bad_class(cls: type, roles: tuple[str, ...], keeps: str) -> None:
+    unknown = [role for role in roles if role not in ROLES]
+    if unknown or not roles or len(set(roles)) < len(roles):
+        said = f"the role {unknown[0]!r}" if unknown else f"the roles {roles!r}"
+        raise BrokenPlugin(f"plugin class {cls.__qualname__} declares {said}; roles are {', '.join(ROLES)}, each once")
+    if keeps not in get_args(Keeps):
+        raise BrokenPlugin(
+            f"plugin class {cls.__qualname__} declares keeps={keeps!r}; write one of {', '.join(get_args(Keeps))}"
+        )
+    if not callable(getattr(cls, "bind", None)):
+        raise BrokenPlugin(f"plugin class {cls.__qualname__} has no method bind(self, run); define it")
+    if "about" in cls.__dict__ or "about" in inspect.get_annotations(cls):
+        raise BrokenPlugin(f"plugin class {cls.__qualname__} has an option `about`, which holds its record; rename it")
+
+
+def _speaking(init: Callable[..., None]) -> Callable[..., None]:
+    """The constructor, with errors that are sentences and lists accepted for tuples."""
+
+    @functools.wraps(init)
+    def __init__(self: Any, *args: Any, **options: Any) -> None:
+        args, options = freeze(type(self), args, options)
+        try:
+            init(self, *args, **options)
+        except pydantic.ValidationError as error:
+            raise explain(type(self), args, options, error) from None
+
+    return __init__
+
+
+def _join(self: object, other: object) -> object:
+    from decodekit.spec import joined  # spec strings are built on this module
+
+    return joined(self, other)
+
+
+def _join_right(self: object, other: object) -> object:
+    from decodekit.spec import joined
+
+    return joined(other, self)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One line of one distribution's entry-point table."""
+
+    point: importlib.metadata.EntryPoint
+    origin: Origin
+
+    def __str__(self) -> str:
+        return f"{self.origin.distribution} {self.origin.version} ({self.point.value})"
+
+
+def _normal(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution.strip()).lower()
+
+
+def _allowed() -> frozenset[str]:
+    """Normalised names of the distributions that DECODEKIT_PLUGINS allows; empty for all."""
+    listed = frozenset(_normal(name) for name in os.environ.get(VARIABLE, "").split(",") if name.strip())
+    return listed | {"decodekit"} if listed else listed
+
+
+@functools.cache
+def _scan(group: str, allowed: frozenset[str]) -> dict[str, tuple[_Entry, ...]]:
+    """All declarations by name, sorted. Reads metadata files, imports nothing."""
+    found: dict[str, dict[tuple[str, str], _Entry]] = {}
+    for point in importlib.metadata.entry_points(group=group):
+        dist = point.dist
+        origin = Origin((dist and dist.name) or "an unnamed distribution", (dist and dist.version) or "")
+        if not allowed or _normal(origin.distribution) in allowed:
+            found.setdefault(point.name, {})[_normal(origin.distribution), point.value] = _Entry(point, origin)
+    return {name: tuple(found[name].values()) for name in sorted(found)}
+
+
+@functools.cache
+def _import(entry: _Entry) -> Any:
+    return entry.point.load()
+
+
+def refresh() -> None:
+    """Forget what was read and imported: after an installation in a running process, and for tests."""
+    _scan.cache_clear()
+    _import.cache_clear()
+
+
+def names() -> tuple[str, ...]:
+    """All registered names, sorted, whether or not they can be imported."""
+    return tuple(_scan(PLUGINS, _allowed()))
+
+
+def load(name: str) -> type[Any]:
+    """The plugin class called `name`; its module is imported at the first call.
+
+    Raises:
+        UnknownPlugin: nothing has this name; the message offers near ones.
+        BrokenPlugin: it cannot be imported, is no plugin, or two distributions claim the name.
+    """
+    entry = _single("plugin", name, _scan(PLUGINS, _allowed()).get(name) or _unknown(name))
+    if not name.isidentifier() or iskeyword(name):
+        raise BrokenPlugin(f"plugin {name!r} of {entry} cannot be written in a strategy; its author must rename it")
+    found = _resolve("plugin", name, entry)
+    about = about_of(found)
+    if about is None or not isinstance(found, type):
+        raise BrokenPlugin(
+            f"plugin {name!r} of {entry} is not a class decorated with @decodekit.registry.plugin; "
+            "correct its entry point"
+        )
+    alias = any(other.point.value == entry.point.value for other in _scan(PLUGINS, _allowed()).get(about.name, ()))
+    if about.name != name and not alias:  # exported under another path than it is defined at
+        cast(Any, found).about = replace(about, name=name)
+    return found
+
+
+def origin(name: str) -> Origin:
+    """(distribution, version) that declares the plugin `name`. Raises what :func:`load` raises, imports nothing."""
+    return _single("plugin", name, _scan(PLUGINS, _allowed()).get(name) or _unknown(name)).origin
+
+
+def broken() -> dict[str, str]:
+    """Name -> sentence for every plugin that cannot be used. Imports all of them."""
+    found = {}
+    for name in names():
+        try:
+            load(name)
+        except BrokenPlugin as error:
+            found[name] = str(error)
+    return found
+
+
+def default(key: str) -> Any:
+    """Who answers a question that the user left open: the object under `key` in the group `decodekit.defaults`.
+
+    Raises:
+        BrokenPlugin: nothing or more than one object is declared for it, or it cannot be imported.
+    """
+    entries = _scan(DEFAULTS, _allowed()).get(key)
+    if not entries:
+        raise BrokenPlugin(f"no default is declared for {key!r} in the entry points of decodekit; {REPEAT}")
+    return _resolve("default", key, _single("default", key, entries))
+
+
+def _single(kind: str, name: str, entries: tuple[_Entry, ...]) -> _Entry:
+    if len(entries) > 1:
+        raise BrokenPlugin(
+            f"{kind} {name!r} is declared twice: by {' and by '.join(map(str, entries))}; "
+            f"uninstall one of them, or switch one off by {VARIABLE}"
+        )
+    return entries[0]
+
+
+def _resolve(kind: str, name: str, entry: _Entry) -> Any:
+    try:
+        return _import(entry)
+    except Exception as error:  # whatever a foreign module raises while it is imported
+        said = " ".join(str(error).split()) or "no message"
+        raise BrokenPlugin(
+            f"{kind} {name!r} of {entry} cannot be imported: {type(error).__name__}: {said}; "
+            f"repair or uninstall {entry.origin.distribution}"
+        ) from error
+
+
+def _unknown(name: str) -> tuple[_Entry, ...]:
+    hidden = _scan(PLUGINS, frozenset()).get(name)
+    if hidden:
+        raise UnknownPlugin(
+            f"plugin {name!r} of {hidden[0].origin.distribution} is switched off by {VARIABLE}="
+            f"{os.environ.get(VARIABLE)}; add its distribution there"
+        )
+    known = names()
+    near = difflib.get_close_matches(_snake(name), known, n=3, cutoff=0.6)
+    way = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are {', '.join(known) or 'none'}"
+    raise UnknownPlugin(f"no plugin is called {name!r}; {way} ({REPEAT})")
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).replace("-", "_").lower()
+
+
+def _declared_as(cls: type) -> str:
+    """The name under which metadata declares `cls`, or else its own name in snake case."""
+    path, own = f"{cls.__module__}:{cls.__qualname__}", _snake(cls.__name__)
+    declared = [name for name, all_ in _scan(PLUGINS, _allowed()).items() for e in all_ if e.point.value == path]
+    return own if own in declared or not declared else declared[0]
