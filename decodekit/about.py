@@ -217,14 +217,16 @@ def explain(
     fields, first = fields_of(cls), found[0]
     given = dict(zip((name for name, info in fields.items() if not info.kw_only), args, strict=False)) | dict(options)
     where = first["loc"]
-    key = list(given)[where[0]] if where and isinstance(where[0], int) and where[0] < len(args) else (*where, "")[0]
+    key = where[0] if where else ""
+    if isinstance(key, int):
+        key = (*given, *args)[key]  # a position beyond the options is named by what stands there
     if len(where) == 1 and (sentence := _misfit(cls, str(key), first["type"])):
         return OptionError(sentence)
     if key not in given:
         return OptionError(f"{name_of(cls)}: {_said(first)} ({_known(cls)})")
     several = len(found) > 1 and all(one["loc"][:1] == where[:1] for one in found)  # each member of a union
     inside = "".join(f"[{step}]" for step in where[1:] if isinstance(step, int))
-    said = "does not fit" if several else f"{inside} {_said(first)}".strip()
+    said = "does not fit" if several else f"{key}{inside} {_said(first)}" if inside else _said(first)
     option = next(option for option in options_of(cls) if option.name == key)
     return OptionError(f"{name_of(cls)}({key}={_short(given[str(key)])}): {said}; the option is {option}")
 
@@ -253,7 +255,7 @@ def _misfit(cls: type, key: str, kind: str) -> str | None:
 def _said(one: Any) -> str:
     if one["type"] in ("value_error", "assertion_error"):
         return str(one["ctx"]["error"]) or "is refused"
-    message = str(one["msg"])
+    message = "is missing" if one["type"] == "missing" else str(one["msg"])
     return message.removeprefix("Input ") if message.startswith("Input ") else message[:1].lower() + message[1:]
 
 
