@@ -1,0 +1,44 @@
+"""Temperature."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor
+
+from decodekit.errors import OptionError
+from decodekit.kit import Run
+from decodekit.registry import plugin
+from decodekit.roles import Proposal
+from decodekit.rows import Rows
+
+
+@plugin(role="warper", keeps="exact", paper="Ackley, Hinton, Sejnowski 1985")
+class Temperature:
+    """Divide the logits by `value`: p(x)^(1/value), renormalised. Below 1 sharper, above 1 flatter.
+
+    Same as `TemperatureLogitsWarper` of transformers.
+
+    Args:
+        value: temperature, above 0.
+
+    Raises:
+        OptionError: for 0, which is no division: the limit is the selector `greedy`.
+    """
+
+    value: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 1.0
+
+    def __post_init__(self) -> None:
+        if self.value == 0:
+            raise OptionError(
+                "temperature(value=0): 0 is the limit in which the most probable token is taken; use greedy"
+            )
+
+    def bind(self, run: Run) -> Temperature:
+        """Nothing to prepare."""
+        return self
+
+    def warp(self, rows: Rows, ask: Proposal, logits: Tensor) -> Tensor:
+        """[R, K, V] -> [R, K, V]."""
+        return logits / self.value

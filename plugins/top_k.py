@@ -1,0 +1,38 @@
+"""Top-k truncation."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from decodekit.kit import Run
+from decodekit.registry import plugin
+from decodekit.roles import Proposal
+from decodekit.rows import Rows
+
+
+@plugin(role="warper", keeps="exact", paper="Fan, Lewis, Dauphin 2018, arXiv 1805.04833, section 5.2")
+class TopK:
+    """Keep the `k` most probable tokens, and all that are as probable as the last of them.
+
+    Same as `TopKLogitsWarper` of transformers.
+
+    Args:
+        k: how many, at least 1. At or above the vocabulary's width nothing is cut.
+    """
+
+    k: Annotated[int, Field(ge=1)] = 50
+
+    def bind(self, run: Run) -> TopK:
+        """Nothing to prepare."""
+        return self
+
+    def warp(self, rows: Rows, ask: Proposal, logits: Tensor) -> Tensor:
+        """[R, K, V] -> [R, K, V], -inf where cut."""
+        if self.k >= logits.shape[-1]:
+            return logits
+        least = logits.topk(self.k).values[..., -1:]  # [R, K, 1]
+        return logits.masked_fill(logits < least, -torch.inf)

@@ -1,0 +1,41 @@
+"""Top-p (nucleus) truncation."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from decodekit.kit import Run
+from decodekit.registry import plugin
+from decodekit.roles import Proposal
+from decodekit.rows import Rows
+
+
+@plugin(role="warper", keeps="exact", paper="Holtzman et al. 2020, arXiv 1904.09751, section 3.1")
+class TopP:
+    """Keep the smallest set of most probable tokens whose mass is at least `p` (the nucleus).
+
+    Same as `TopPLogitsWarper` of transformers: of the tokens from the least probable on, those whose summed mass is at
+    most 1 - p go. The most probable token always stays.
+
+    Args:
+        p: mass to keep, above 0, at most 1.
+    """
+
+    p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
+
+    def bind(self, run: Run) -> TopP:
+        """Nothing to prepare."""
+        return self
+
+    def warp(self, rows: Rows, ask: Proposal, logits: Tensor) -> Tensor:
+        """[R, K, V] -> [R, K, V], -inf where cut."""
+        if self.p == 1:
+            return logits
+        ascending, token = logits.sort(-1)
+        cut = ascending.softmax(-1).cumsum(-1) <= 1 - self.p
+        cut[..., -1] = False
+        return logits.masked_fill(torch.zeros_like(cut).scatter_(-1, token, cut), -torch.inf)
