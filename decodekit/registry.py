@@ -116,7 +116,7 @@ def _refuse_bad_class(cls: type, roles: tuple[str, ...], keeps: str) -> None:
         )
     if not callable(getattr(cls, "bind", None)):
         raise BrokenPlugin(f"plugin class {cls.__qualname__} has no method bind(self, run); define it")
-    if "about" in cls.__dict__ or "about" in inspect.get_annotations(cls):
+    if "about" in cls.__dict__ or "ClassVar" not in str(inspect.get_annotations(cls).get("about", ClassVar)):
         raise BrokenPlugin(f"plugin class {cls.__qualname__} has an option `about`, which holds its record; rename it")
 
 
