@@ -1,0 +1,314 @@
+"""The cursor interface of constraint engines, and the bridge from cursors to rows (:class:`Bound`).
+
+A constraint is compiled once per vocabulary; each row of a run holds a cursor, a place in a text of the constraint.
+Cursors behave as values: asking never changes them, a fork is independent, `rollback` undoes `advance`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from decodekit.constraints.vocabulary import Vocabulary, vocabulary_of
+from decodekit.errors import ConstraintError
+from decodekit.follower import Follower
+from decodekit.kit import Run
+from decodekit.rows import NONE, Rows
+
+Bits: TypeAlias = npt.NDArray[np.uint32]
+"""[ceil(V / 32)] packed mask; token t is allowed iff bit `t % 32` of word `t // 32` is set. Read-only."""
+
+FORCED: Final = 64
+"""The longest forced run that is looked for at once."""
+
+
+class Cursor(Protocol):
+    """A place in a text of the constraint. Ids that end a text are none of its business: see :class:`Bound`."""
+
+    def mask(self) -> Bits:
+        """The tokens that may come next; equals `allows` token by token."""
+
+    def allows(self, token: int) -> bool:
+        """Whether `token` may come next: some continuation completes the text."""
+
+    def allows_many(self, tokens: Sequence[int]) -> list[bool]:
+        """`allows` of each of `tokens`."""
+
+    def advance(self, token: int) -> None:
+        """Read `token`. Raises ValueError, and stays where it is, if that is not allowed."""
+
+    def fork(self) -> Self:
+        """An independent cursor at the same place; cheap."""
+
+    def rollback(self, n: int) -> None:
+        """Forget the last `n` tokens read."""
+
+    def is_complete(self) -> bool:
+        """Whether what was read is a whole text of the constraint."""
+
+    def forced(self) -> list[int]:
+        """The tokens that must come next, each being the only one allowed; empty where the text may end."""
+
+    def explain(self) -> str:
+        """What was expected here, in a few words."""
+
+
+class Compiled(Protocol):
+    """A constraint compiled for one vocabulary; shared by all rows of a run.
+
+    built: masks computed so far (those found in memory are not counted).
+    """
+
+    vocabulary: Vocabulary
+    built: int
+
+    def start(self) -> Cursor:
+        """A cursor before the first token."""
+
+
+C = TypeVar("C", bound=Cursor)
+
+
+def tokens_of(bits: Bits, size: int) -> npt.NDArray[np.int64]:
+    """The allowed ids below `size`, in increasing order."""
+    return np.flatnonzero(np.unpackbits(bits.view(np.uint8), count=size, bitorder="little"))
+
+
+def single(cursor: Cursor) -> list[int]:
+    """`Cursor.forced` for engines without a quicker way: read on while exactly one token is allowed."""
+    here, out = cursor.fork(), list[int]()
+    while len(out) < FORCED and not here.is_complete():
+        bits = here.mask()
+        if int(np.bitwise_count(bits).sum()) != 1:
+            break
+        word = int(bits.argmax())
+        out.append(word * 32 + int(bits[word]).bit_length() - 1)
+        here.advance(out[-1])
+    return out
+
+
+def explained(cursor: Cursor, vocabulary: Vocabulary, most: int = 8) -> str:
+    """`Cursor.explain` by examples of allowed tokens, shortest first."""
+    ids = tokens_of(cursor.mask(), len(vocabulary)).tolist()
+    texts = sorted({vocabulary.tokens[i].decode(errors="replace") for i in ids}, key=lambda text: (len(text), text))
+    parts = [repr(text) for text in texts[:most]]
+    if len(texts) > most:
+        parts.append(f"or one of {len(texts) - most} other tokens")
+    if cursor.is_complete():
+        parts.append("the end of the text")
+    return "expected " + ", ".join(parts) if parts else "nothing can follow, and the text is not complete"
+
+
+class _Place:
+    """Where one row is. `at` tokens of the row were read (prompt included); at `over` stands an end of text or a token
+    that is not allowed, after which the row is no longer followed.
+    """
+
+    __slots__ = ("at", "cursor", "ended", "over")
+
+    def __init__(self, cursor: Cursor, at: int, over: int = NONE, ended: bool = False) -> None:
+        self.cursor, self.at, self.over, self.ended = cursor, at, over, ended
+
+    def fork(self) -> _Place:
+        return _Place(self.cursor.fork(), self.at, self.over, self.ended)
+
+
+class Bound(Follower):
+    """A compiled constraint in step with the rows of a run (:class:`decodekit.roles.Constraint`).
+
+    Only what follows the prompt is read. Ids that end a text (`run.eos`) are allowed exactly where the text is
+    complete; where nothing else may follow they are all that is allowed. After one of them everything is.
+    """
+
+    def __init__(self, compiled: Compiled, run: Run) -> None:
+        """Raises ConstraintError where the vocabulary can spell no text of the constraint."""
+        super().__init__()
+        self.compiled = compiled
+        self._cost = run.cost
+        self._size = run.model.vocab
+        self._eos = tuple(i for i in dict.fromkeys(run.eos) if 0 <= i < self._size)
+        self._first = compiled.start()
+        self._places: list[_Place] | None = None
+        if not self._first.is_complete() and not self._first.mask().any():
+            raise ConstraintError(
+                f"no text of the constraint can be written with the tokens of {run.model.name}; "
+                f"use characters that its tokenizer knows, or another model"
+            )
+
+    # --- following -------------------------------------------------------------------------------------------------
+
+    def fork(self, index: Tensor) -> None:
+        """Row j goes on as a copy of row `index[j]`; the first copy takes the cursor itself."""
+        old, taken = self._places, set[int]()
+        if old is None:
+            return
+        places = list[_Place]()
+        for i in index.tolist():
+            places.append(old[i].fork() if i in taken else old[i])
+            taken.add(i)
+        self._places = places
+
+    def feed(self, rows: Rows, keep: Tensor, upto: Tensor, only: Tensor) -> None:
+        """Bring the cursors of the rows `only` to their first `upto` [R] tokens; `keep` [R] of them are unchanged."""
+        start, kept, until, asked = torch.stack([rows.start, keep, upto, only.long()]).tolist()
+        if self._places is None:
+            self._places = [_Place(self._first.fork(), at) for at in start]
+        chosen = [r for r, ask in enumerate(asked) if ask]
+        if not chosen:
+            return
+        low = max(0, min(kept[r] for r in chosen))
+        width = max(until[r] for r in chosen)
+        text = rows.tokens[:, low:width].tolist()
+        for r in chosen:
+            place = self._places[r]
+            self._back(place, max(kept[r], start[r]))
+            self._read(place, text[r][place.at - low : until[r] - low])
+
+    def _back(self, place: _Place, keep: int) -> None:
+        if place.over != NONE and keep <= place.over:
+            place.over, place.ended = NONE, False
+        if keep < place.at:
+            place.cursor.rollback(place.at - keep)
+            place.at = keep
+
+    def _read(self, place: _Place, tokens: Sequence[int]) -> None:
+        """Read on until an end of text or a token that is not allowed."""
+        if place.over != NONE:
+            return
+        for token in tokens:
+            if token in self._eos:
+                place.over, place.ended = place.at, place.cursor.is_complete()
+                return
+            if not place.cursor.allows(token):
+                place.over = place.at
+                return
+            place.cursor.advance(token)
+            place.at += 1
+
+    def _sync(self, rows: Rows, upto: Tensor, only: Tensor) -> list[_Place]:
+        self.sync(rows, upto, only=only)
+        return self._places or []
+
+    # --- the four questions ----------------------------------------------------------------------------------------
+
+    def mask(self, rows: Rows, at: Tensor) -> Tensor:
+        """[R, K, V] bool; see :class:`decodekit.roles.Constraint`. Rows that are done are all True."""
+        asked = (at != NONE) & ~rows.done[:, None]  # [R, K]
+        only = asked.any(1)
+        first = at.masked_fill(~asked, torch.iinfo(torch.int64).max).amin(1).masked_fill(~only, 0)
+        places = self._sync(rows, first, only)
+        before = self.compiled.built
+        table: dict[int, tuple[int, Bits, bool]] = {}  # by identity of the mask, and whether the text may end
+        plan = np.zeros(at.shape, dtype=np.int64)  # [R, K] row of the table; row 0 allows everything
+        points, where = at.tolist(), asked.tolist()
+        for r in only.nonzero()[:, 0].tolist():
+            self._along(rows, r, places[r], points[r], where[r], table, plan)
+        self._cost.masks += self.compiled.built - before
+        return self._unpack(table, plan, rows.device)
+
+    def _along(
+        self,
+        rows: Rows,
+        r: int,
+        place: _Place,
+        points: list[int],
+        where: list[bool],
+        table: dict[int, tuple[int, Bits, bool]],
+        plan: npt.NDArray[np.int64],
+    ) -> None:
+        """Fill `plan` for one row, reading the guesses between its points; then go back to where the row stood."""
+        home, last = place.at, max(point for point, ask in zip(points, where, strict=True) if ask)
+        text = rows.tokens[r, home:last].tolist() if last > home else []
+        for k, (point, ask) in enumerate(zip(points, where, strict=True)):
+            if not ask:
+                continue
+            self._read(place, text[place.at - home : point - home])
+            if place.over != NONE:
+                break
+            bits, complete = place.cursor.mask(), place.cursor.is_complete()
+            entry = table.setdefault(2 * id(bits) + complete, (len(table) + 1, bits, complete))
+            plan[r, k] = entry[0]
+        self._back(place, home)
+
+    def _unpack(
+        self, table: dict[int, tuple[int, Bits, bool]], plan: npt.NDArray[np.int64], device: torch.device
+    ) -> Tensor:
+        allowed = torch.ones(len(table) + 1, self._size, dtype=torch.bool, device=device)  # [N, V], row 0: everything
+        if table:
+            packed = np.stack([bits for _, bits, _ in table.values()])
+            plain = np.unpackbits(packed.view(np.uint8), axis=1, count=self._size, bitorder="little")
+            allowed[1:] = torch.from_numpy(plain.view(np.bool_)).to(device)
+            ends = torch.tensor([complete for _, _, complete in table.values()], device=device)
+            for i in self._eos:
+                allowed[1:, i] = ends
+        return allowed[torch.from_numpy(plan).to(device)]  # [R, K, V]
+
+    def admits(self, rows: Rows, at: Tensor, tokens: Tensor) -> Tensor:
+        """[R, C] bool; False where a token is NONE. Rows that are done, and those without a position, are not asked."""
+        only = (at != NONE) & ~rows.done
+        places = self._sync(rows, at.masked_fill(~only, 0), only)
+        given, asked = tokens.tolist(), only.tolist()
+        out = [[token != NONE for token in line] for line in given]
+        for r, line in enumerate(given):
+            if asked[r] and places[r].over == NONE:
+                out[r] = self._check(places[r].cursor, line)
+                self._cost.checks += sum(token != NONE for token in line)
+        return torch.tensor(out, dtype=torch.bool, device=rows.device).reshape(tokens.shape)
+
+    def _check(self, cursor: Cursor, tokens: list[int]) -> list[bool]:
+        if not any(token in self._eos for token in tokens):
+            return cursor.allows_many(tokens)
+        ends = cursor.is_complete()
+        return [ends if token in self._eos else cursor.allows(token) for token in tokens]
+
+    def complete(self, rows: Rows) -> Tensor:
+        """[R] bool, whether the final text (up to its end of text, if one was written) is a whole text."""
+        places = self._sync(rows, rows.n, torch.ones_like(rows.done))
+        out = [p.ended if p.over != NONE else p.cursor.is_complete() for p in places]
+        return torch.tensor(out, dtype=torch.bool, device=rows.device)
+
+    def finished(self, rows: Rows) -> Tensor:
+        """[R] bool, whether the final text is complete and nothing may follow: ends a row where no id ends a text."""
+        whole = self.complete(rows).tolist()
+        places = self._places or []
+        out = [
+            yes and (place.over != NONE or not place.cursor.mask().any())
+            for yes, place in zip(whole, places, strict=True)
+        ]
+        return torch.tensor(out, dtype=torch.bool, device=rows.device)
+
+    def forced(self, rows: Rows) -> list[list[int]]:
+        """For each row the tokens that must come next; an end of text is among them where it is the only one."""
+        places = self._sync(rows, rows.n, ~rows.done)
+        return [
+            [] if done or place.over != NONE else self._must(place.cursor)
+            for done, place in zip(rows.done.tolist(), places, strict=True)
+        ]
+
+    def _must(self, cursor: Cursor) -> list[int]:
+        out = cursor.forced()
+        if len(self._eos) == 1 and len(out) < FORCED:
+            end = cursor.fork()
+            for token in out:
+                end.advance(token)
+            if end.is_complete() and not end.mask().any():
+                out.append(self._eos[0])
+        return out
+
+    def explain(self, rows: Rows, row: int) -> str:
+        """What was expected after the final text of `row`, in a few words."""
+        place = self._sync(rows, rows.n, torch.ones_like(rows.done))[row]
+        return place.cursor.explain()
+
+
+def vocabulary_for(run: Run) -> Vocabulary:
+    """The vocabulary of the run's model: as wide as its logits, without the ids that end a text."""
+    tokenizer: Any = run.model.tokenizer
+    if tokenizer is None:
+        raise ConstraintError(f"a constraint needs a tokenizer, and {run.model.name} has none; pass tokenizer=")
+    return vocabulary_of(tokenizer, run.model.vocab, run.eos)

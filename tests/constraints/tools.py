@@ -1,0 +1,72 @@
+"""A small tokenizer, a run, random walks: what the tests of constraints share."""
+
+from __future__ import annotations
+
+import random
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from decodekit.constraints.base import Compiled, Cursor, tokens_of
+from decodekit.constraints.vocabulary import Vocabulary
+from decodekit.cost import Cost
+from decodekit.kit import Run
+from decodekit.rows import Rows
+
+CORPUS = [
+    '{"name": "Ada", "age": 36, "tags": ["a", "b"], "ok": true, "none": null}',
+    "SELECT name, count(*) FROM pets JOIN owners ON pets.owner_id = owners.id WHERE age >= 3 GROUP BY name",
+    "the quick brown fox jumps over the lazy dog 0123456789 naïve café 日本語 true false null",
+] * 20
+
+
+def small_tokenizer(size: int = 400) -> PreTrainedTokenizerFast:
+    """Byte-level BPE with one pad and one end token in front."""
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=["<pad>", "<end>"],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    core.train_from_iterator(CORPUS, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="<end>")
+
+
+def run_of(tokenizer: Any, vocab: int, eos: tuple[int, ...] = (1,)) -> Run:
+    """A run over a model of which only the vocabulary matters."""
+    model = SimpleNamespace(name="tiny", vocab=vocab, tokenizer=tokenizer, eos=eos)
+    return Run(model=model, open=lambda what: model, eos=eos, cost=Cost())  # type: ignore[arg-type, return-value]
+
+
+def rows_of(prompts: list[list[int]], limit: int = 10_000) -> Rows:
+    """Rows that each are a group of their own."""
+    zeros = torch.zeros(len(prompts), dtype=torch.int64)
+    number = torch.arange(len(prompts))
+    return Rows(prompts, torch.full_like(zeros, limit), number, number, zeros)
+
+
+def walk(
+    compiled: Compiled, seed: int, vocabulary: Vocabulary, steps: int = 200, stop: float = 0.3
+) -> tuple[Cursor, list[int]]:
+    """Allowed tokens at random; short tokens are as likely as long ones. Ends at a complete text by a coin."""
+    rng, cursor, out = random.Random(seed), compiled.start(), list[int]()
+    for _ in range(steps):
+        allowed = tokens_of(cursor.mask(), len(vocabulary))
+        if len(allowed) == 0 or (cursor.is_complete() and rng.random() < stop):
+            break
+        out.append(int(allowed[rng.randrange(len(allowed))]))
+        cursor.advance(out[-1])
+    return cursor, out
+
+
+def by_checks(cursor: Cursor, size: int) -> list[int]:
+    """The allowed tokens, one check each."""
+    found: list[int] = np.flatnonzero(cursor.allows_many(range(size))).tolist()
+    return found
