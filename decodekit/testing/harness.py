@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 
@@ -15,7 +15,6 @@ from decodekit.loop import decode
 from decodekit.noise import streams
 from decodekit.roles import Observer
 from decodekit.rows import Retired, Rows
-from decodekit.spec import Strategy
 from decodekit.stops import EndOfText, Length
 
 
@@ -41,10 +40,10 @@ class Outcome:
 def opened(thing: object) -> Model:
     """Open a model for tests: loaded ones are passed through, anything else goes to the loader of models."""
     if hasattr(thing, "reader"):
-        return thing  # type: ignore[return-value]
+        return cast(Model, thing)
     from decodekit.models.load import load  # slow to import, and tables do not need it
 
-    return load(thing)
+    return cast(Model, load(thing))
 
 
 def rows_for(
@@ -66,21 +65,23 @@ def rows_for(
 
 
 def kit_for(
-    strategy: Any, model: Model, *, constraint: Any = None, seed: int = 0, eos: Sequence[int] | None = None
+    strategy: Any,
+    model: Model,
+    *,
+    constraint: Any = None,
+    seed: int = 0,
+    eos: Sequence[int] | None = None,
+    observers: Sequence[Observer] = (),
 ) -> tuple[Kit, Run]:
     """Compose `strategy` (whatever `Strategy.of` takes) over `model` and bind it; runs no model.
 
     Raises:
         DecodekitError: what composition raises.
     """
-    extra = [] if constraint is None else [constraint]
-    composition = compose(Strategy.of(strategy), model.gives, extra=extra)
+    composition = compose(strategy, model.gives, () if constraint is None else (constraint,))
     ends = tuple(model.eos if eos is None else eos)
     run = Run(model=model, open=opened, eos=ends, seed=seed)
-    kit = bind(composition, run)
-    kit = replace(kit, stops=(EndOfText(ends, model.device), Length(), *kit.stops))
-    run.kit = kit
-    return kit, run
+    return bind(composition, run, stops=(EndOfText(ends, model.device), Length()), observers=observers), run
 
 
 def run(
@@ -112,9 +113,7 @@ def run(
         DecodekitError: what composition and decoding raise.
         RuntimeError: a round in which no row took a token, ended or died, many times in a row (a plugin that hangs).
     """
-    kit, bound = kit_for(strategy, model, constraint=constraint, seed=seed, eos=eos)
-    kit = replace(kit, observers=(*kit.observers, *observers))
-    bound.kit = kit
+    kit, bound = kit_for(strategy, model, constraint=constraint, seed=seed, eos=eos, observers=observers)
     rows = rows_for(prompts, max_tokens=max_tokens, seed=seed, samples=samples, width=kit.population.width)
     takes: list[list[int]] = []
     idle = 0

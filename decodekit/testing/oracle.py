@@ -151,7 +151,7 @@ def z_score(estimates: Tensor, truth: float) -> float:
     error = float(estimates.double().std()) / len(estimates) ** 0.5
     if error < 1e-12:
         return 0.0 if abs(off) < 1e-9 else float("inf")
-    return off / error
+    return float(off / error)
 
 
 Z_ALARM = 4.9

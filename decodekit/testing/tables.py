@@ -41,7 +41,7 @@ class ToyTokenizer:
         return "".join(chr(ord("a") + int(i)) for i in ids)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class TableModel:
     """A model made of random tables: deterministic, float64, the same bits alone and in a batch.
 
@@ -67,6 +67,8 @@ class TableModel:
     blur: float = 0.0
     name: str = "table"
     tokenizer: Any = field(default=None)
+    mask: int | None = field(init=False)
+    gives: frozenset[str] = field(init=False)
     table: Tensor = field(init=False)
     jump: Tensor = field(init=False)
 
@@ -76,20 +78,11 @@ class TableModel:
         table = torch.randn(*contexts, self.vocab, generator=noise, dtype=torch.float64) * self.scale
         jump = torch.randint(self.states, (self.states, self.vocab), generator=noise)
         table = table + self.blur * torch.randn(table.shape, generator=noise, dtype=torch.float64)
-        object.__setattr__(self, "table", table)
-        object.__setattr__(self, "jump", jump)
+        self.table, self.jump = table, jump
+        self.mask = self.vocab - 1 if self.masked else None
+        self.gives = frozenset({"masked_lm" if self.masked else "causal_lm"})
         if self.tokenizer is None:
-            object.__setattr__(self, "tokenizer", ToyTokenizer(self.vocab, self.eos[0] if self.eos else None))
-
-    @property
-    def mask(self) -> int | None:
-        """Id of the mask token of a masked table: the last one."""
-        return self.vocab - 1 if self.masked else None
-
-    @property
-    def gives(self) -> frozenset[str]:
-        """What a composition may ask of it."""
-        return frozenset({"masked_lm" if self.masked else "causal_lm"})
+            self.tokenizer = ToyTokenizer(self.vocab, self.eos[0] if self.eos else None)
 
     @property
     def device(self) -> torch.device:

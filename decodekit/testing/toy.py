@@ -14,7 +14,7 @@ from decodekit.registry import plugin
 from decodekit.rows import NONE, Rows
 
 
-@plugin(role="constraint", keeps="exact")
+@plugin(role="constraint", keeps="exact", gives=("mask", "admits"))
 class ToyConstraint:
     """A finite automaton over the generated token ids, drawn at random from a seed.
 
