@@ -3,7 +3,9 @@
 import json
 import re
 import sqlite3
+from datetime import date, datetime
 from hashlib import blake2b
+from random import Random
 
 import jsonschema
 import pytest
@@ -18,6 +20,7 @@ from decodekit.models.zoo.data import (
     sql_examples,
     text_examples,
 )
+from decodekit.models.zoo.words import number_word, spoken_date
 
 SPLITS: tuple[Split, Split] = ("train", "heldout")
 
@@ -26,10 +29,11 @@ SPLITS: tuple[Split, Split] = ("train", "heldout")
 def test_gold_records_validate_and_keep_the_order_of_their_schema(split: Split) -> None:
     examples = json_examples(split, 400, 5)
     assert {e.kind for e in examples} == set(JSON_SCHEMAS)
+    validators = {kind: jsonschema.Draft202012Validator(schema) for kind, schema in JSON_SCHEMAS.items()}
     for example in examples:
         schema = JSON_SCHEMAS[example.kind]
         record = json.loads(example.answer)
-        jsonschema.validate(record, schema, cls=jsonschema.Draft202012Validator)
+        validators[example.kind].validate(record)
         assert record == example.record
         assert list(record) == schema["required"]
 
@@ -49,7 +53,35 @@ def test_every_copied_value_stands_in_the_sentence() -> None:
             if isinstance(value, bool) or key == "date":
                 continue
             for part in value if isinstance(value, list) else [value]:
-                assert re.search(rf"(?<!\w){re.escape(str(part))}(?!\w)", sentence), (key, example)
+                said = [str(part)] + ([number_word(part)] if isinstance(part, int) and key == "age" else [])
+                assert any(re.search(rf"(?<!\w){re.escape(s)}(?!\w)", sentence) for s in said), (key, example)
+
+
+def test_dates_in_words_mean_the_date_in_the_record() -> None:
+    notations = ("%Y-%m-%d", "%d %B %Y", "%B %d, %Y", "%d.%m.%Y", "the %d of %B %Y")
+    seen = set()
+    for seed in range(120):
+        rng = Random(seed)
+        day = date(rng.randint(2024, 2029), rng.randint(1, 12), rng.randint(1, 28))
+        text = spoken_date(rng, day.year, day.month, day.day)
+        plain = re.sub(r"(?<=\d)(st|nd|rd|th) of", " of", text)
+        read = {n for n in notations if _parses(plain, n) == day}
+        assert read, text
+        seen |= read
+    assert seen == set(notations)
+
+
+def _parses(text: str, notation: str) -> date | None:
+    try:
+        return datetime.strptime(text, notation).date()
+    except ValueError:
+        return None
+
+
+def test_number_words() -> None:
+    words = [number_word(n) for n in range(100)]
+    assert len(set(words)) == 100
+    assert [words[n] for n in (7, 17, 40, 42, 99)] == ["seven", "seventeen", "forty", "forty-two", "ninety-nine"]
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -87,7 +119,7 @@ def test_databases_are_sound(name: str) -> None:
 
 def test_splits_do_not_overlap() -> None:
     for make in (json_examples, sql_examples, text_examples):
-        train, held = make("train", 3000, 1), make("heldout", 600, 2)
+        train, held = make("train", 2000, 1), make("heldout", 300, 2)
         assert not {e.key for e in train} & {e.key for e in held}
         assert not {e.prompt for e in train if e.task != "text"} & {e.prompt for e in held}
 

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
+from .filters import Filter, any_filter, by_measure, own_filter
 from .words import proper
-from .worlds import LABELS, TABLES, Category, Measure, Parent, Table
+from .worlds import TABLES, Category, Measure, Table
 
 
 @dataclass(frozen=True)
@@ -17,119 +18,113 @@ class Question:
     sql: str
 
 
-@dataclass(frozen=True)
-class _Filter:
-    """English that follows the plural noun, the SQL condition, and the join that the condition needs (or nothing)."""
-
-    text: str
-    condition: str
-    join: str = ""
-
-
-def _quote(value: str) -> str:
-    return f"'{value}'"
-
-
-def _by_category(category: Category, rng: Random, prefix: str = "") -> _Filter:
-    value = rng.choice(category.values)
-    return _Filter(rng.choice(category.phrases).format(v=value), f"{prefix}{category.column} = {_quote(value)}")
-
-
-def _by_measure(measure: Measure, rng: Random, prefix: str = "") -> _Filter:
-    value = rng.randint(measure.low, measure.high)
-    if rng.random() < 0.5:
-        return _Filter(rng.choice(measure.more).format(v=value), f"{prefix}{measure.column} > {value}")
-    return _Filter(rng.choice(measure.less).format(v=value), f"{prefix}{measure.column} < {value}")
-
-
-def _by_parent(table: Table, parent: Parent, rng: Random) -> _Filter:
-    join = f" JOIN {parent.table} ON {table.name}.{parent.key} = {parent.table}.id"
-    if rng.random() < 0.6:
-        found = _by_category(parent.category, rng, f"{parent.table}.")
-        return _Filter(found.text, found.condition, join)
-    label = rng.choice(LABELS[parent.table])
-    # An invented name now and then: the model must copy what the question says, not recall what the table holds.
-    if label[0].isupper() and rng.random() < 0.4:
-        label = proper(rng, 1, 1)
-    text = rng.choice(parent.label_phrases).format(v=label)
-    return _Filter(text, f"{parent.table}.name = {_quote(label)}", join)
-
-
-def _filter(table: Table, rng: Random) -> _Filter:
-    """One filter, two filters on the table itself, or one on its parent."""
-    shape = rng.random()
-    if table.parents and (shape < 0.3 or (not table.categories and shape < 0.6)):
-        return _by_parent(table, rng.choice(table.parents), rng)
-    if table.categories and table.measures and shape < 0.55:
-        first, second = _by_category(rng.choice(table.categories), rng), _by_measure(rng.choice(table.measures), rng)
-        return _Filter(f"{first.text} and {second.text}", f"{first.condition} AND {second.condition}")
-    if table.measures and (shape < 0.8 or not table.categories):
-        return _by_measure(rng.choice(table.measures), rng)
-    return _by_category(rng.choice(table.categories), rng)
-
-
-def _select(table: Table, what: str, column: str, found: _Filter | None) -> str:
-    """``SELECT what FROM table ...``; ``{c}`` in ``what`` is the column, qualified where a join makes it ambiguous."""
-    qualified = f"{table.name}.{column}" if found is not None and found.join else column
-    statement = f"SELECT {what.format(c=qualified)} FROM {table.name}"
-    return statement if found is None else f"{statement}{found.join} WHERE {found.condition}"
-
-
-def _list(table: Table, rng: Random) -> tuple[str, str]:
-    found = _filter(table, rng)
-    frame = rng.choice(("List all {n} {f}.", "Which {n} are there {f}?", "Show the {l} of {n} {f}."))
-    return frame.format(n=table.noun, f=found.text, l=table.label), _select(table, "{c}", table.label, found)
-
-
-def _count(table: Table, rng: Random) -> tuple[str, str]:
-    found = _filter(table, rng)
-    frame = rng.choice(("How many {n} {f} are there?", "Count the {n} {f}.", "What is the number of {n} {f}?"))
-    return frame.format(n=table.noun, f=found.text), _select(table, "COUNT(*)", "", found)
-
-
+_EVERYTHING = Filter("", "")
 _AGGREGATES = {
     "AVG": ("average", "mean"),
-    "MAX": ("highest", "maximum"),
-    "MIN": ("lowest", "minimum"),
+    "MAX": ("highest", "maximum", "largest"),
+    "MIN": ("lowest", "minimum", "smallest"),
     "SUM": ("total", "summed"),
 }
 
 
+def _noun(table: Table, found: Filter) -> str:
+    return f"{table.noun} {found.text}" if found.text else table.noun
+
+
+def _statement(table: Table, what: str, found: Filter, tail: str = "") -> str:
+    """``SELECT what FROM table ... tail``; ``{t}`` becomes the qualifier that a join makes necessary, or nothing."""
+    where = f" WHERE {found.condition}" if found.condition else ""
+    statement = f"SELECT {what} FROM {table.name}{found.join}{where}{tail}"
+    return statement.replace("{t}", f"{table.name}." if found.join else "")
+
+
+def _list(table: Table, rng: Random) -> tuple[str, str]:
+    found = any_filter(table, rng)
+    frames = (
+        "List all {n}.",
+        "Which {n} are there?",
+        "Show the {l} of {n}.",
+        "Give me the {l} of all {n}.",
+        "Find {n}.",
+    )
+    text = rng.choice(frames).format(n=_noun(table, found), l=table.label)
+    return text, _statement(table, "{t}" + table.label, found)
+
+
+def _pair(table: Table, rng: Random) -> tuple[str, str]:
+    found, asked = any_filter(table, rng), rng.choice(table.categories + table.measures)
+    frames = ("Show the {l} and {m} of {n}.", "List {l} and {m} for {n}.", "What are the {l} and {m} of {n}?")
+    text = rng.choice(frames).format(n=_noun(table, found), l=table.label, m=asked.noun)
+    return text, _statement(table, f"{{t}}{table.label}, {{t}}{asked.column}", found)
+
+
+def _count(table: Table, rng: Random) -> tuple[str, str]:
+    found = any_filter(table, rng)
+    frames = (
+        "How many {n} are there?",
+        "Count the {n}.",
+        "What is the number of {n}?",
+        "Tell me how many {n} we have.",
+    )
+    return rng.choice(frames).format(n=_noun(table, found)), _statement(table, "COUNT(*)", found)
+
+
 def _aggregate(table: Table, rng: Random) -> tuple[str, str]:
     measure, function = rng.choice(table.measures), rng.choice(tuple(_AGGREGATES))
-    found = _filter(table, rng) if rng.random() < 0.8 else None
-    frame = rng.choice(("What is the {a} {m} of {n}?", "Find the {a} {m} of all {n}.", "Give the {a} {m} for {n}."))
-    noun = table.noun if found is None else f"{table.noun} {found.text}"
-    text = frame.format(a=rng.choice(_AGGREGATES[function]), m=measure.noun, n=noun)
-    return text, _select(table, function + "({c})", measure.column, found)
+    found = any_filter(table, rng) if rng.random() < 0.8 else _EVERYTHING
+    frames = ("What is the {a} {m} of {n}?", "Find the {a} {m} of all {n}.", "Give the {a} {m} for {n}.")
+    text = rng.choice(frames).format(a=rng.choice(_AGGREGATES[function]), m=measure.noun, n=_noun(table, found))
+    return text, _statement(table, f"{function}({{t}}{measure.column})", found)
 
 
 def _top(table: Table, rng: Random) -> tuple[str, str]:
     measure, number = rng.choice(table.measures), rng.randint(1, 9)
-    word, order = rng.choice((("highest", "DESC"), ("lowest", "ASC")))
-    found = _filter(table, rng) if rng.random() < 0.5 else None
-    frame = rng.choice(
-        ("Which {k} {n} have the {w} {m}?", "List the {k} {n} with the {w} {m}.", "Top {k} {n} by {w} {m}?")
+    word, order = rng.choice((("highest", "DESC"), ("largest", "DESC"), ("lowest", "ASC"), ("smallest", "ASC")))
+    found = any_filter(table, rng) if rng.random() < 0.5 else _EVERYTHING
+    frames = ("Which {k} {n} have the {w} {m}?", "List the {k} {n} with the {w} {m}.", "Top {k} {n} by {w} {m}?")
+    text = rng.choice(frames).format(k=number, n=_noun(table, found), w=word, m=measure.noun)
+    return text, _statement(
+        table, "{t}" + table.label, found, f" ORDER BY {{t}}{measure.column} {order} LIMIT {number}"
     )
-    noun = table.noun if found is None else f"{table.noun} {found.text}"
-    column = f"{table.name}.{measure.column}" if found is not None and found.join else measure.column
-    statement = f"{_select(table, '{c}', table.label, found)} ORDER BY {column} {order} LIMIT {number}"
-    return frame.format(k=number, n=noun, w=word, m=measure.noun), statement
+
+
+def _sort(table: Table, rng: Random) -> tuple[str, str]:
+    measure, found = rng.choice(table.measures), any_filter(table, rng)
+    word, order = rng.choice((("lowest", "ASC"), ("highest", "DESC")))
+    frames = ("List {n} by {m}, {w} first.", "Sort the {n} by {m} with the {w} first.")
+    text = rng.choice(frames).format(n=_noun(table, found), m=measure.noun, w=word)
+    return text, _statement(table, "{t}" + table.label, found, f" ORDER BY {{t}}{measure.column} {order}")
 
 
 def _group(table: Table, rng: Random) -> tuple[str, str]:
     category = rng.choice(table.categories)
-    found = _by_measure(rng.choice(table.measures), rng) if table.measures and rng.random() < 0.8 else None
-    noun = table.noun if found is None else f"{table.noun} {found.text}"
+    found = by_measure(rng.choice(table.measures), rng) if table.measures and rng.random() < 0.7 else _EVERYTHING
     if table.measures and rng.random() < 0.5:
         measure, function = rng.choice(table.measures), rng.choice(tuple(_AGGREGATES))
-        what, text = f"{function}({measure.column})", f"{rng.choice(_AGGREGATES[function])} {measure.noun} of {noun}"
+        what = f"{function}({measure.column})"
+        text = f"{rng.choice(_AGGREGATES[function])} {measure.noun} of {_noun(table, found)}"
         frame = rng.choice(("What is the {t} per {c}?", "Show the {t} for each {c}."))
     else:
-        what, text = "COUNT(*)", noun
+        what, text = "COUNT(*)", _noun(table, found)
         frame = rng.choice(("How many {t} are there per {c}?", "Count the {t} for each {c}."))
-    statement = f"{_select(table, category.column + ', ' + what, '', found)} GROUP BY {category.column}"
-    return frame.format(t=text, c=category.noun), statement
+    tail = f" GROUP BY {category.column}"
+    return frame.format(t=text, c=category.noun), _statement(table, f"{category.column}, {what}", found, tail)
+
+
+def _having(table: Table, rng: Random) -> tuple[str, str]:
+    category, number = rng.choice(table.categories), rng.randint(1, 9)
+    word, sign = rng.choice((("more", ">"), ("fewer", "<")))
+    frames = ("Which {c} has {w} than {k} {n}?", "Find each {c} that has {w} than {k} {n}.")
+    tail = f" GROUP BY {category.column} HAVING COUNT(*) {sign} {number}"
+    text = rng.choice(frames).format(c=category.noun, w=word, k=number, n=table.noun)
+    return text, _statement(table, category.column, _EVERYTHING, tail)
+
+
+def _distinct(table: Table, rng: Random) -> tuple[str, str]:
+    category, found = rng.choice(table.categories), own_filter(table, rng)
+    frames = ("Which different {c} values do the {n} have?", "List every distinct {c} of {n}.")
+    text = rng.choice(frames).format(c=category.noun, n=_noun(table, found))
+    return text, _statement(table, f"DISTINCT {category.column}", found)
 
 
 def _lookup(table: Table, rng: Random) -> tuple[str, str]:
@@ -137,17 +132,20 @@ def _lookup(table: Table, rng: Random) -> tuple[str, str]:
     if label[0].isupper() and rng.random() < 0.5:
         label = proper(rng, 1, 1)
     asked: Category | Measure = rng.choice(table.categories + table.measures)
-    frame = rng.choice(("What is the {m} of {v}?", "Find the {m} of {v}.", "Tell me the {m} of {v}."))
-    found = _Filter("", f"{table.label} = {_quote(label)}")
-    return frame.format(m=asked.noun, v=label), _select(table, asked.column, "", found)
+    frames = ("What is the {m} of {v}?", "Find the {m} of {v}.", "Tell me the {m} of {v}.", "Which {m} does {v} have?")
+    found = Filter("", f"{table.label} = '{label}'")
+    return rng.choice(frames).format(m=asked.noun, v=label), _statement(table, asked.column, found)
 
 
-def _intents(table: Table) -> tuple[Callable[[Table, Random], tuple[str, str]], ...]:
-    intents: list[Callable[[Table, Random], tuple[str, str]]] = [_list, _count]
+_Intent = Callable[[Table, Random], tuple[str, str]]
+
+
+def _intents(table: Table) -> tuple[_Intent, ...]:
+    intents: list[_Intent] = [_list, _list, _count, _count]
     if table.measures:
-        intents += [_aggregate, _top]
+        intents += [_pair, _aggregate, _aggregate, _top, _top, _sort]
     if table.categories:
-        intents += [_group, _lookup]
+        intents += [_group, _having, _distinct, _lookup]
     return tuple(intents)
 
 

@@ -1,9 +1,10 @@
-"""The JSON task: one English sentence about a person, an order or an event, and the record that it states."""
+"""The JSON task: a sentence or two about a person, an order or an event, and the record that it states."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
 
-from .words import CITIES, EVENT_KINDS, ITEMS, MONTHS, email, full_name, listing, proper
+from .sentences import EVENT, ORDER, PERSON, Clauses, compose
+from .words import CITIES, EVENT_KINDS, ITEMS, email, full_name, listing, number_word, proper, spoken_date
 
 Value = str | int | float | bool | list[str]
 Record = dict[str, Value]
@@ -54,47 +55,6 @@ JSON_SCHEMAS: dict[str, dict[str, object]] = {
 #: The field whose value decides the split of a record: held-out names and titles never occur in training.
 SPLIT_FIELD = {"person": "name", "order": "customer", "event": "title"}
 
-_PERSON = (
-    "{name} is {age} years old, lives in {city} and {member}. Mail: {email}",
-    "{name} ({age}) from {city} {member}; write to {email}.",
-    "At {age}, {name} of {city} {member}. The address is {email}.",
-    "Write to {email} to reach {name}, {age}, who lives in {city} and {member}.",
-    "Our contact in {city} is {name}, aged {age}, who {member} ({email}).",
-    "From {city}: {name}, {age} years old, {member}. Reach them at {email}.",
-    "{name} {member}. Age {age}, home {city}, email {email}.",
-    "The account {email} belongs to {name} from {city}, who is {age} and {member}.",
-)
-_MEMBER = {
-    True: ("is a member", "has joined the club", "holds a membership"),
-    False: ("is not a member", "has not joined the club", "holds no membership"),
-}
-_ORDER = (
-    "Order {number}: {customer} bought {items} for {total} euros and {paid}.",
-    "{customer} {paid}: {items}, {total} euros in total, order number {number}.",
-    "In order {number}, {customer} asked for {items}. The total is {total} euros; the customer {paid}.",
-    "{customer} placed order {number} worth {total} euros ({items}) and {paid}.",
-    "For {total} euros {customer} gets {items}; see order {number}. The buyer {paid}.",
-    "We shipped {items} to {customer}, who {paid}. Order {number} comes to {total} euros.",
-    "The bill over {total} euros for {items} goes to {customer}, who {paid}. Order {number}.",
-)
-_PAID = {
-    True: ("has paid", "already paid", "paid in full"),
-    False: ("has not paid", "still has to pay", "will pay later"),
-}
-_EVENT = (
-    "The {title} takes place in {city} on {date}; there are {seats} seats and {free}.",
-    "On {date}, {city} hosts the {title} with {seats} seats; {free}.",
-    "Join us in {city} for the {title} on {date}: {free}, {seats} seats.",
-    "With {seats} seats, the {title} comes to {city} on {date} and {free}.",
-    "{city} welcomes up to {seats} guests to the {title} on {date}, where {free}.",
-    "Save the date: {date}, {title}, {city}. There are {seats} seats and {free}.",
-    "There are {seats} places at the {title} ({city}, {date}) and {free}.",
-)
-_FREE = {
-    True: ("entry is free", "it costs nothing", "no ticket is needed"),
-    False: ("tickets are sold at the door", "a ticket is needed", "entry is not free"),
-}
-
 
 def _person(rng: Random) -> tuple[str, Record]:
     record: Record = {
@@ -104,7 +64,8 @@ def _person(rng: Random) -> tuple[str, Record]:
         "email": email(rng),
         "member": rng.random() < 0.5,
     }
-    return rng.choice(_PERSON).format(**{**record, "member": rng.choice(_MEMBER[bool(record["member"])])}), record
+    age = number_word(int(str(record["age"]))) if rng.random() < 0.15 else str(record["age"])
+    return _say(PERSON, rng, {**record, "age": age}, bool(record["member"])), record
 
 
 def _order(rng: Random) -> tuple[str, Record]:
@@ -118,27 +79,27 @@ def _order(rng: Random) -> tuple[str, Record]:
         "total": total,
         "paid": rng.random() < 0.5,
     }
-    words = {
-        **record,
-        "items": listing(["a " + item for item in items]),
-        "paid": rng.choice(_PAID[bool(record["paid"])]),
-    }
-    return rng.choice(_ORDER).format(**words), record
+    article = rng.choice(("a ", "one ", "the ", ""))
+    words = {**record, "items": listing([article + item for item in items])}
+    return _say(ORDER, rng, words, bool(record["paid"])), record
 
 
 def _event(rng: Random) -> tuple[str, Record]:
     year, month, day = rng.randint(2024, 2029), rng.randint(1, 12), rng.randint(1, 28)
-    iso = f"{year}-{month:02d}-{day:02d}"
-    spoken = rng.choice((iso, f"{day} {MONTHS[month - 1]} {year}", f"{MONTHS[month - 1]} {day}, {year}"))
     record: Record = {
         "title": f"{proper(rng)} {rng.choice(EVENT_KINDS)}",
-        "date": iso,
+        "date": f"{year}-{month:02d}-{day:02d}",
         "city": rng.choice(CITIES),
         "seats": rng.choice((rng.randint(20, 99), rng.randint(100, 900))),
         "free": rng.random() < 0.5,
     }
-    words = {**record, "date": spoken, "free": rng.choice(_FREE[bool(record["free"])])}
-    return rng.choice(_EVENT).format(**words), record
+    return _say(EVENT, rng, {**record, "date": spoken_date(rng, year, month, day)}, bool(record["free"])), record
+
+
+def _say(clauses: Clauses, rng: Random, words: Mapping[str, object], flag: bool) -> str:
+    """A sentence, with values that belong to nothing in the record for the clauses that only distract."""
+    others = {"other": full_name(rng), "elsewhere": rng.choice(CITIES), "count": rng.randint(2, 60)}
+    return compose(clauses, rng, flag).format(**words, **others)
 
 
 _WRITERS: dict[str, Callable[[Random], tuple[str, Record]]] = {"person": _person, "order": _order, "event": _event}
@@ -146,5 +107,5 @@ KINDS = tuple(_WRITERS)
 
 
 def write(kind: str, rng: Random) -> tuple[str, Record]:
-    """Draw a record of type ``kind`` and one sentence that states all of its fields."""
+    """Draw a record of type ``kind`` and a sentence or two that state all of its fields."""
     return _WRITERS[kind](rng)

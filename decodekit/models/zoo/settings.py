@@ -38,7 +38,7 @@ class Settings:
 
 
 SETTINGS: dict[str, Settings] = {
-    "base": Settings("base", hidden=192, layers=5, heads=6, inner=512, steps=6200, batch=32, chunk=16, rate=2e-3),
+    "base": Settings("base", hidden=192, layers=5, heads=6, inner=512, steps=4800, batch=32, chunk=16, rate=3e-3),
     "draft": Settings("draft", hidden=64, layers=2, heads=2, inner=176, steps=6000, batch=32, chunk=16, rate=4e-3),
     "masked": Settings(
         "masked",

@@ -78,3 +78,32 @@ def email(rng: Random) -> str:
 def listing(things: list[str]) -> str:
     """``["a", "b", "c"]`` as English: ``a, b and c``."""
     return things[0] if len(things) == 1 else ", ".join(things[:-1]) + " and " + things[-1]
+
+
+_UNITS = spaced(
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+    "seventeen eighteen nineteen"
+)
+_TENS = spaced("zero ten twenty thirty forty fifty sixty seventy eighty ninety")
+
+
+def number_word(number: int) -> str:
+    """A number below one hundred in words: ``forty-two``."""
+    if number < 20:
+        return _UNITS[number]
+    return _TENS[number // 10] + (f"-{_UNITS[number % 10]}" if number % 10 else "")
+
+
+def spoken_date(rng: Random, year: int, month: int, day: int) -> str:
+    """A date in one of five notations."""
+    name = MONTHS[month - 1]
+    suffix = "th" if day in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
+    return rng.choice(
+        (
+            f"{year}-{month:02d}-{day:02d}",
+            f"{day} {name} {year}",
+            f"{name} {day}, {year}",
+            f"{day:02d}.{month:02d}.{year}",
+            f"the {day}{suffix} of {name} {year}",
+        )
+    )
