@@ -1,0 +1,68 @@
+"""The command line: a list of commands, and how errors leave it.
+
+Exit codes: 0, 2 for what a user can correct (one sentence on stderr, no traceback), 130 for Ctrl-C.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from decodekit import __version__
+from decodekit.cli_demo import demo
+from decodekit.cli_generate import generate
+from decodekit.cli_lists import models, strategies
+from decodekit.errors import DecodekitError
+
+INTERRUPTED = 130
+
+
+class _Group(TyperGroup):
+    """Turns our errors into one sentence and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DecodekitError as problem:
+            typer.echo(f"decodekit: {problem}", err=True)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            typer.echo("decodekit: interrupted", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"decodekit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    """Constrained and speculative decoding of language models: one loop, strategies as plugins."""
+
+
+app.command()(generate)
+app.command()(strategies)
+app.command()(models)
+app.command()(demo)
+
+
+def main() -> None:
+    """Entry point of the command `decodekit`."""
+    app(prog_name="decodekit")

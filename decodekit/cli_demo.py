@@ -1,0 +1,19 @@
+"""`decodekit demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    trace: Annotated[Path, typer.Option(help="Where the trace of the particle run goes.")] = Path("demo-trace.npz"),
+) -> None:
+    """Show the main job on the embedded models: nothing is downloaded."""
+    from rich.console import Console
+
+    from decodekit.demo import demo as show
+
+    show(Console(), trace)

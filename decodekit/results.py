@@ -1,0 +1,197 @@
+"""What a user gets: one :class:`Result` per prompt, with every sample or particle behind it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from decodekit.cost import Cost
+
+if TYPE_CHECKING:
+    from decodekit.trace import Trace
+
+FINISHES = {
+    "eos": "the model ended its text",
+    "stop": "a stop string was completed; the text ends before it",
+    "length": "max_tokens or the end of the context was reached",
+    "complete": "the constraint allows nothing more (models without an end token)",
+    "time": "max_seconds were over",
+    "budget": "max_fed tokens were fed to the model",
+    "dead end": "the constraint allowed no token at all; `message` says where",
+    "interrupted": "Ctrl-C; the text is what there was by then",
+}
+"""Why a generation ended, and what the word means. A plugin's own stop may add words."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What was asked.
+
+    kind: "text", "chat" or "tokens". given: the prompt as it was given. tokens: as the model read it.
+    """
+
+    kind: str
+    given: Any = field(repr=False)
+    tokens: list[int] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One finished row: a sample, or a particle of a population.
+
+    text: what follows the prompt, cut before a stop string. tokens: generated ids, the end token included.
+    value: the text as the constraint reads it (parsed, validated), None without a constraint or where it is unfinished.
+    finish: a word of :data:`FINISHES`. logp: sum of log-probabilities of the tokens under the plain model, in nats.
+    logw: log importance weight, in nats (0 for exact strategies, -inf at a dead end).
+    weight: its share of all samples of the result. population: which of the `n` asked samples it belongs to.
+    """
+
+    text: str
+    tokens: list[int] = field(repr=False)
+    value: Any
+    finish: str
+    logp: float
+    logw: float
+    weight: float
+    population: int = 0
+
+
+@dataclass(frozen=True)
+class Result:
+    """The answer to one prompt.
+
+    `text`, `tokens`, `value`, `finish`, `logp` and `logw` are those of one of `samples`: the first if all weigh the
+    same, else one drawn by weight with the run's seed, so that a weighted strategy stays weighted (taking the heaviest
+    would not). `posterior()` has the whole picture.
+
+    samples: every row, in order: `n` of them, or `n` times the particles of a population.
+    evidence: log of the mean weight: for a weighted strategy an estimate of the log-probability that the plain model
+        satisfies the constraint; None for the others.
+    message: one sentence where the text did not end by itself (dead end, unreadable value), else empty.
+    cost: of the whole call; results of one batch share it. trace: of this prompt alone, None if switched off.
+    spec: the canonical strategy. seed: together with `prompt` it reproduces the result.
+    """
+
+    text: str
+    tokens: list[int] = field(repr=False)
+    value: Any
+    finish: str
+    logp: float
+    logw: float
+    samples: tuple[Sample, ...] = field(repr=False)
+    evidence: float | None
+    message: str
+    cost: Cost = field(repr=False)
+    trace: Trace | None = field(repr=False)
+    prompt: Prompt = field(repr=False)
+    spec: str
+    seed: int
+
+    def __str__(self) -> str:
+        return self.text
+
+    def posterior(self) -> dict[str, float]:
+        """Distinct texts with their normalised weights, heaviest first; empty if every sample came to a dead end."""
+        share: dict[str, float] = {}
+        for sample in self.samples:
+            if sample.weight > 0:
+                share[sample.text] = share.get(sample.text, 0.0) + sample.weight
+        return dict(sorted(share.items(), key=lambda item: (-item[1], item[0])))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: no tensors, no infinities (None stands for them)."""
+        plain = {name: getattr(self, name) for name in ("text", "tokens", "finish", "message", "spec", "seed")}
+        return {
+            **plain,
+            "value": jsonable(self.value),
+            "logp": _finite(self.logp),
+            "logw": _finite(self.logw),
+            "evidence": _finite(self.evidence),
+            "prompt": jsonable(self.prompt.given),
+            "samples": [_sample_dict(s) for s in self.samples] if len(self.samples) > 1 else [],
+            "cost": self.cost.as_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a text, as soon as it is settled.
+
+    text: may be empty while a character or a stop string is being completed. tokens: those that became final since the
+    last piece. result: set on the last piece only.
+    """
+
+    text: str
+    tokens: list[int]
+    result: Result | None = None
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def normalised(logw: Sequence[float]) -> list[float]:
+    """Weights that sum to one; all zero if none is possible."""
+    top = max(logw, default=-math.inf)
+    if top == -math.inf:
+        return [0.0] * len(logw)
+    weights = [math.exp(w - top) for w in logw]
+    total = sum(weights)
+    return [w / total for w in weights]
+
+
+def log_mean(logw: Sequence[float]) -> float:
+    """Log of the mean of exp(logw)."""
+    top = max(logw, default=-math.inf)
+    if top == -math.inf:
+        return -math.inf
+    return top + math.log(sum(math.exp(w - top) for w in logw) / len(logw))
+
+
+def drawn(weights: Sequence[float], uniform: float) -> int:
+    """Index drawn with probability `weights` by inversion; `uniform` in (0, 1)."""
+    total = 0.0
+    last = 0
+    for i, weight in enumerate(weights):
+        if weight > 0:
+            last = i
+            total += weight
+            if uniform < total:
+                return i
+    return last
+
+
+def jsonable(value: Any) -> Any:
+    """`value` as data that `json.dumps` takes: models and dataclasses as objects, anything odd as its text."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return _finite(value)
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return jsonable(dataclasses.asdict(value))
+    if isinstance(value, dict):
+        return {str(key): jsonable(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(one) for one in value]
+    return str(value)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _sample_dict(sample: Sample) -> dict[str, Any]:
+    return {
+        "text": sample.text,
+        "tokens": sample.tokens,
+        "value": jsonable(sample.value),
+        "finish": sample.finish,
+        "logp": _finite(sample.logp),
+        "logw": _finite(sample.logw),
+        "weight": sample.weight,
+        "population": sample.population,
+    }
