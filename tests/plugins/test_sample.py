@@ -1,0 +1,162 @@
+"""Sampling, greedy and masked sampling: their laws by enumeration, and verification of guesses."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from decodekit import verify
+from decodekit.errors import CompositionError
+from decodekit.plugins.mask import Mask
+from decodekit.plugins.sample import Greedy, Sample
+from decodekit.roles import Proposal
+from decodekit.rows import NONE, Rows
+from decodekit.testing.harness import run
+from decodekit.testing.oracle import FALSE_ALARM, Z_ALARM, chi_square, enumerate_law, rows_of, z_score
+from decodekit.testing.tables import TableModel
+from decodekit.testing.toy import ToyConstraint
+
+MODEL = TableModel(vocab=5, eos=(0,), seed=3)
+HORIZON = 3
+
+
+def test_sampling_law() -> None:
+    laws = enumerate_law(MODEL.logits, [1, 2], HORIZON, eos=(0,))
+    out = run(Sample(), MODEL, [[1, 2]], max_tokens=HORIZON, samples=20000)
+    assert chi_square(laws.plain, out.texts) > FALSE_ALARM
+
+
+@pytest.mark.parametrize("dead_ends", [False, True])
+def test_masked_law_and_its_weights(dead_ends: bool) -> None:
+    rule = ToyConstraint(seed=5, dead_ends=dead_ends)
+    laws = enumerate_law(MODEL.logits, [1, 2], HORIZON, eos=(0,), constraint=rule)
+    out = run(Mask(), MODEL, [[1, 2]], constraint=rule, max_tokens=HORIZON, samples=20000)
+    texts = [(*t, NONE) if row.reason == "dead end" else t for t, row in zip(out.texts, out.rows, strict=True)]
+    assert chi_square(laws.masked, texts) > FALSE_ALARM
+    assert any(t[-1] == NONE for t in texts) == dead_ends
+    for text, row in zip(texts, out.rows, strict=True):  # weight x masked law = plain law, text by text
+        truth = laws.posterior.get(text, 0.0) * laws.evidence
+        assert math.isclose(laws.masked[text] * math.exp(row.logw), truth, rel_tol=1e-9, abs_tol=1e-300)
+    weights = torch.tensor([row.logw for row in out.rows], dtype=torch.float64).exp()
+    assert abs(z_score(weights, laws.evidence)) < Z_ALARM
+
+
+def test_sample_under_a_constraint_is_mask_without_weights() -> None:
+    rule = ToyConstraint(seed=5)
+    prompts = [[1, 2], [3], [4, 4, 1]]
+    plain = run(Sample(), MODEL, prompts, constraint=rule, samples=30, max_tokens=8)
+    weighed = run(Mask(), MODEL, prompts, constraint=rule, samples=30, max_tokens=8)
+    assert plain.texts == weighed.texts
+    assert {row.logw for row in plain.rows} == {0.0}
+    greedy = run(Greedy(), MODEL, prompts, constraint=rule, max_tokens=8)
+    assert greedy.texts == run(Mask(greedy=True), MODEL, prompts, constraint=rule, max_tokens=8).texts
+
+
+def test_greedy_takes_the_first_of_the_most_probable() -> None:
+    out = run(Greedy(), MODEL, [[1, 2], [4]], max_tokens=6, eos=())
+    for prompt, text in zip([[1, 2], [4]], out.texts, strict=True):
+        for i, token in enumerate(text):
+            assert token == int(MODEL.logits([*prompt, *text[:i]]).argmax())
+    flat = torch.zeros(1, 1, 7)
+    at = torch.tensor([[2]])
+    choice = Greedy().bind(None).select(rows_of([[1, 2]]), Proposal(at, torch.full_like(at, NONE)), flat, None)
+    assert choice.tokens.tolist() == [[0]]
+
+
+@pytest.mark.parametrize("selector", [Sample(), Greedy(), Mask()])
+def test_a_batch_is_its_single_runs(selector: object) -> None:
+    rule = ToyConstraint(seed=2, dead_ends=True)
+    prompts = [[1, 2], [3], [4, 4, 1, 2, 3], [1, 2], [2]]
+    most = [5, 1, 9, 3, 7]
+    batch = run(selector, MODEL, prompts, constraint=rule, max_tokens=most, seed=11, samples=2)
+    singles = [
+        run(selector, MODEL, [p], constraint=rule, max_tokens=m, seed=11, samples=2)
+        for p, m in zip(prompts, most, strict=True)
+    ]
+    assert batch.texts == [text for single in singles for text in single.texts]
+    assert [row.logw for row in batch.rows] == [row.logw for single in singles for row in single.rows]
+
+
+def guessed(rows: Rows, guesses: list[list[int]]) -> Proposal:
+    """A proposal of these guesses and one position more, written into the rows as the loop does."""
+    width = max(map(len, guesses)) + 1
+    guess = torch.tensor([g + [NONE] * (width - len(g)) for g in guesses])
+    at = rows.n[:, None] + torch.arange(width)
+    at = at.masked_fill(torch.arange(width) > torch.tensor([[len(g)] for g in guesses]), NONE)
+    rows.write(at, guess, guess != NONE)
+    return Proposal(at, guess)
+
+
+@pytest.mark.parametrize("selector", [Sample(), Greedy(), Mask()])
+@pytest.mark.parametrize("constrained", [False, True])
+def test_guesses_decide_how_much_is_taken_and_never_what(selector: object, constrained: bool) -> None:
+    if isinstance(selector, Mask) and not constrained:
+        with pytest.raises(CompositionError, match="mask"):
+            run(selector, MODEL, [[1]])
+        return
+    rule = ToyConstraint(seed=5) if constrained else None
+    prompts = [[1, 2], [3], [4, 4, 1]]
+    plain = run(selector, MODEL, prompts, constraint=rule, max_tokens=4, eos=(), seed=4)
+    wrong = itertools.product(range(3), range(4))
+    for r, i in wrong:  # row r guesses i right tokens and a wrong one, the others all of them
+        rows = rows_of(prompts)
+        rows.stream = stream_of(prompts, 4)
+        guesses = [list(text[:3]) for text in plain.texts]
+        if i < 3:
+            guesses[r] = [*plain.texts[r][:i], (plain.texts[r][i] + 1) % 5]
+        choice = judge(selector, rows, guessed(rows, guesses), rule)
+        for row, text in enumerate(plain.texts):
+            most = i + 1 if row == r and i < 3 else 4
+            assert choice.tokens[row][choice.take[row]].tolist() == list(text[:most])
+        assert choice.dead is not None
+        assert not choice.dead.any()
+
+
+def stream_of(prompts: list[list[int]], seed: int) -> Tensor:
+    from decodekit.noise import streams
+
+    return torch.cat([streams(seed, p, 1) for p in prompts])
+
+
+def judge(selector: object, rows: Rows, ask: Proposal, rule: ToyConstraint | None):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    from decodekit.cost import Cost
+    from decodekit.kit import Run
+
+    bound = Run(model=MODEL, open=lambda thing: MODEL)
+    logits = MODEL.reader(Cost(), "target").read(rows, ask.at)
+    return selector.bind(bound).select(rows, ask, logits, None if rule is None else rule.bind(bound))  # type: ignore[attr-defined]
+
+
+def test_logp_is_that_of_the_processed_law() -> None:
+    rule = ToyConstraint(seed=5)
+    rows = rows_of([[1, 2], [3]])
+    ask = guessed(rows, [[4, 4], [4]])
+    for selector in (Sample(), Greedy(), Mask()):
+        choice = judge(selector, rows, ask, rule)
+        for r, prefix in enumerate([[1, 2], [3]]):
+            for k in range(int(choice.take[r].sum())):
+                text = rows.tokens[r, len(prefix) : len(prefix) + k].tolist()
+                p = MODEL.logits([*prefix, *text]).softmax(-1)
+                z = p[rule.allowed([])].sum() if not text else None
+                if z is not None:
+                    expected = float((p[choice.tokens[r, k]] / z).log())
+                    assert math.isclose(float(choice.logp[r, k]), expected, rel_tol=1e-12)
+
+
+def test_a_dead_end_behind_agreeing_guesses_keeps_them() -> None:
+    tokens = torch.tensor([[1, NONE, 3], [1, NONE, 3], [NONE, 2, 3], [1, 2, 3], [1, 2, NONE]])
+    guess = torch.tensor([[1, 2, NONE], [2, 2, NONE], [1, 2, NONE], [NONE, 2, NONE], [1, 2, NONE]])
+    at = torch.tensor([[5, 6, 7]] * 4 + [[5, 6, NONE]])
+    ask = Proposal(at, guess)
+    assert verify.agreeing(tokens, ask).tolist() == [
+        [True, False, False],
+        [True, False, False],
+        [False, False, False],
+        [True, False, False],
+        [True, True, False],
+    ]
+    assert verify.stuck(tokens, ask).tolist() == [True, False, True, False, False]
