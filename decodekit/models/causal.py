@@ -1,0 +1,167 @@
+"""A causal language model as a reader of rows: it follows the text through its cache and says what comes next (law 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from decodekit.cost import Cost
+from decodekit.errors import ModelError
+from decodekit.follower import Follower
+from decodekit.models.forward import Forward
+from decodekit.models.places import Places
+from decodekit.models.slab import Slabs
+from decodekit.rows import NONE, Rows
+
+CHUNK = 2048  # columns of the longest single pass: bounds the memory of a prefill
+SHARE = 4  # rows that must read the same text from here on read it once, if it is at least so long
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A logical row, the place of its cache, and the positions [keep, upto) that it must absorb."""
+
+    row: int
+    place: int
+    keep: int
+    upto: int
+
+
+class CausalReader(Follower):
+    """Logits of any positions of any rows, over a slab cache that follows the text.
+
+    Feeding is right-aligned: a row that needs less than the widest re-reads some of its own text (and writes the same
+    values again), so there is no padding, no row is fully masked, and the wanted logits are the last columns.
+    """
+
+    def __init__(self, forward: Forward, cost: Cost, label: str) -> None:
+        super().__init__()
+        self._forward, self._cost, self._label = forward, cost, label
+        self._slabs = Slabs()
+        self._places = Places(self._slabs.copy)
+        self._columns = 1
+
+    def read(self, rows: Rows, at: Tensor, only: Tensor | None = None) -> Tensor:
+        """[R, K, V] logits of the tokens AT `at` [R, K]; see :class:`decodekit.roles.Scorer`.
+
+        Raises:
+            ModelError: a position lies beyond the model's context.
+        """
+        upto = at.amax(1)  # [R]; the token AT p is predicted from the p tokens before it
+        asks = (upto != NONE) & ~rows.done
+        if only is not None:
+            asks = asks & only
+        first = at.masked_fill(at == NONE, torch.iinfo(at.dtype).max).amin(1) if at.shape[1] > 1 else upto
+        self._columns = int((upto - first).masked_fill(~asks, 0).max()) + 1 if at.shape[1] > 1 else 1
+        out = self.sync(rows, upto, first - 1, asks)  # [R, C, V], the last C columns of each row
+        assert isinstance(out, Tensor)
+        if self._columns == 1:
+            return out.expand(-1, at.shape[1], -1)
+        column = (at - upto[:, None] + self._columns - 1).clamp(min=0)  # [R, K]
+        return out.gather(1, column[..., None].expand(-1, -1, out.shape[-1]))
+
+    def fork(self, index: Tensor) -> None:
+        """Relabel; whatever must be copied is copied when the rows part."""
+        self._places.move(index.tolist())
+
+    def feed(self, rows: Rows, keep: Tensor, upto: Tensor, only: Tensor) -> Tensor:
+        """Absorb what is new and return [R, C, V], the logits after the last C tokens of each row."""
+        table = torch.stack([keep, upto, only.long(), rows.done.long(), self._have]).tolist()  # one look at the device
+        if not self._places.of:
+            self._places.of = [NONE] * len(rows)
+        asked = [bool(flag) for flag in table[2]]
+        held = [k if flag else h for k, flag, h in zip(table[0], asked, table[4], strict=True)]
+        sources = list(self._places.of)
+        self._places.settle(held, [bool(flag) for flag in table[3]])
+        needs = [
+            Need(r, self._places.of[r], table[0][r], table[1][r]) for r, flag in enumerate(asked) if flag
+        ]
+        self._guard(needs)
+        readers, copies = _shared(needs, sources, rows.tokens)
+        out = self._pass(rows, readers, bool(len(needs) == len(rows) == len(readers)))
+        for need, twin in copies:
+            self._slabs.copy(twin.place, need.place, need.upto)
+            out[need.row] = out[twin.row]
+        return out
+
+    def _guard(self, needs: Sequence[Need]) -> None:
+        context = self._forward.context
+        longest = max((need.upto for need in needs), default=0)
+        if context is not None and longest > context:
+            raise ModelError(
+                f"{self._forward.name} reads at most {context} tokens, and this text has {longest}; "
+                "shorten the prompt or lower max_tokens"
+            )
+
+    def _pass(self, rows: Rows, needs: Sequence[Need], everybody: bool) -> Tensor:
+        """Forward passes over `needs`, widths that differ much apart; [R, C, V]."""
+        buckets: dict[int, list[Need]] = {}
+        for need in needs:
+            width = need.upto - need.keep
+            buckets.setdefault(0 if width <= 8 else (width - 1).bit_length(), []).append(need)
+        out: Tensor | None = None
+        for bucket in buckets.values():
+            bucket.sort(key=lambda need: need.place)
+            logits = self._run(rows, bucket)  # [B, C, V]
+            order = [need.row for need in bucket]
+            if everybody and len(buckets) == 1 and order == list(range(len(rows))):
+                return logits
+            if out is None:
+                out = logits.new_zeros(len(rows), *logits.shape[1:])
+            out[torch.tensor(order, device=out.device)] = logits
+        if out is None:
+            return torch.zeros(len(rows), self._columns, self._forward.vocab, device=rows.device)
+        return out
+
+    def _run(self, rows: Rows, needs: Sequence[Need]) -> Tensor:
+        """One bucket, in chunks of columns; [B, C, V] of the last C."""
+        device, count = rows.device, len(needs)
+        width = max(need.upto - need.keep for need in needs)
+        places = [need.place for need in needs]
+        which = None if places == list(range(count)) else torch.tensor(places, device=device)
+        uptos = {need.upto for need in needs}
+        at: Tensor | int
+        if len(uptos) == 1 or count == 1:  # all at the same offset: plain slices
+            at = needs[0].upto - width
+        else:
+            last = torch.tensor([need.upto for need in needs], device=device)
+            # Rows shorter than the pass read their first token several times: the same value in the same slot.
+            at = (last[:, None] - width + torch.arange(width, device=device)).clamp(min=0)  # [B, F]
+        order = [need.row for need in needs]
+        tokens = rows.tokens if order == list(range(len(rows))) else rows.tokens[torch.tensor(order, device=device)]
+        logits: list[Tensor] = []
+        for begin in range(0, width, CHUNK):
+            end = min(width, begin + CHUNK)
+            wanted = max(0, min(self._columns, end - begin, self._columns - (width - end)))
+            part = at + begin if isinstance(at, int) else at[:, begin:end]
+            upto = max(uptos) - (width - end)
+            self._slabs.aim(which, count, part, end - begin, upto)
+            got = self._forward(tokens, part, end - begin, upto, self._slabs, wanted)
+            logits += [got] if wanted else []
+        self._forward.bill(self._cost.model(self._label), [(n.keep, n.upto) for n in needs], count * width, self._columns)
+        return logits[0] if len(logits) == 1 else torch.cat(logits, 1)
+
+
+def _shared(
+    needs: Sequence[Need], sources: Sequence[int], tokens: Tensor
+) -> tuple[list[Need], list[tuple[Need, Need]]]:
+    """Who reads, and who copies from whom: rows that must absorb the same text from the same state need one reader.
+
+    A prompt of n samples or particles is prefilled once; so is what a model that lags behind must catch up on.
+    """
+    if len(needs) < 2 or max(need.upto - need.keep for need in needs) < SHARE:
+        return list(needs), []
+    first: dict[Any, Need] = {}
+    copies: list[tuple[Need, Need]] = []
+    for need in needs:
+        text = tuple(tokens[need.row, need.keep : need.upto].tolist())
+        origin = sources[need.row] if need.keep else NONE
+        key = (origin, need.keep, text) if origin != NONE or not need.keep else (need.row,)
+        twin = first.setdefault(key, need)
+        if twin is not need:
+            copies.append((need, twin))
+    return list(first.values()), copies

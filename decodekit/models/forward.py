@@ -1,0 +1,78 @@
+"""One forward pass of a stock Hugging Face causal LM with positions, mask and cache that we own."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from decodekit.cost import ModelCost
+from decodekit.models.masks import Masks
+from decodekit.models.slab import Slabs
+
+
+class Forward:
+    """Callable: tokens, positions and an aimed cache -> logits. Knows nothing about rows."""
+
+    def __init__(self, model: Any, name: str, context: int | None) -> None:
+        self.model, self.name, self.context = model, name, context
+        self.masks = Masks.of(model)
+        config = model.config.get_text_config()
+        self.vocab = int(model.get_output_embeddings().weight.shape[0])
+        self.layers = int(config.num_hidden_layers)
+        self.hidden = int(config.hidden_size)
+        self.device = model.get_input_embeddings().weight.device
+        self.dtype = model.get_input_embeddings().weight.dtype
+        self._out = torch.float64 if self.dtype == torch.float64 else torch.float32
+        takes = inspect.signature(type(model).forward).parameters
+        self._keeps, self._positions = "logits_to_keep" in takes, "position_ids" in takes
+        own = set(map(id, (*model.get_input_embeddings().parameters(), *model.get_output_embeddings().parameters())))
+        self._body = sum(p.numel() for p in model.parameters() if id(p) not in own)
+
+    def __call__(self, tokens: Tensor, at: Tensor | int, width: int, upto: int, cache: Any, wanted: int) -> Tensor:
+        """Logits [B, wanted, V] after the last `wanted` of `width` columns.
+
+        tokens: [B, T]. at: [B, F] positions to read, or the first of F that all rows read. upto: keys to look at.
+        """
+        # Inference mode is worth a few percent of a small model's step; its tensors must not leave, hence the clone.
+        return self._pass(tokens, at, width, upto, cache, wanted).clone()
+
+    @torch.inference_mode()
+    def _pass(self, tokens: Tensor, at: Tensor | int, width: int, upto: int, cache: Any, wanted: int) -> Tensor:
+        mask: Any = None
+        if isinstance(at, int):
+            ids = tokens[:, at : at + width]
+            position = torch.arange(at, at + width, device=ids.device)[None]  # [1, F]
+            # One new token, or a whole text from its start: the model's own causal mask is right, and cheapest.
+            if width > 1 and at > 0:
+                mask = self._mask(position, upto)
+        else:
+            ids, position = tokens.gather(1, at), at
+            mask = self._mask(position, upto)
+        extra: dict[str, Any] = {"logits_to_keep": max(1, wanted)} if self._keeps else {}
+        if self._positions:
+            extra["position_ids"] = position.expand(ids.shape[0], -1)
+        out = self.model(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **extra)
+        logits: Tensor = out.logits
+        return logits[:, -max(1, wanted) :].to(self._out)
+
+    def _mask(self, position: Tensor, upto: int) -> Any:
+        return self.masks.build(position, torch.arange(upto, device=position.device), None, self.dtype)
+
+    def bill(self, cost: ModelCost, spans: Sequence[tuple[int, int]], computed: int, columns: int) -> None:
+        """Count one pass that absorbed the tokens [keep, upto) of each row.
+
+        flops = 2 x parameters (without embeddings) per token + 2 x hidden x V per wanted column + 4 x layers x hidden x
+        keys per token (scores and mix of attention).
+        """
+        fed = sum(upto - keep for keep, upto in spans)
+        cost.calls += 1
+        cost.fed += fed
+        cost.computed += computed
+        cost.layers += fed * self.layers
+        keys = sum((upto * (upto + 1) - keep * (keep + 1)) / 2 for keep, upto in spans)
+        head = 2.0 * self.hidden * self.vocab * columns * len(spans)
+        cost.flops += 2.0 * self._body * fed + head + 4.0 * self.layers * self.hidden * keys
