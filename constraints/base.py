@@ -1,107 +1,23 @@
-"""The cursor interface of constraint engines, and the bridge from cursors to rows (:class:`Bound`).
-
-A constraint is compiled once per vocabulary; each row of a run holds a cursor, a place in a text of the constraint.
-Cursors behave as values: asking never changes them, a fork is independent, `rollback` undoes `advance`.
-"""
+"""The bridge from cursors to rows: a compiled constraint that follows the rows of a run (:class:`Bound`)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from decodekit.constraints.cursor import FORCED, Bits, Compiled, Cursor
 from decodekit.constraints.vocabulary import Vocabulary, vocabulary_of
 from decodekit.errors import ConstraintError
 from decodekit.follower import Follower
 from decodekit.kit import Run
 from decodekit.rows import NONE, Rows
 
-Bits: TypeAlias = npt.NDArray[np.uint32]
-"""[ceil(V / 32)] packed mask; token t is allowed iff bit `t % 32` of word `t // 32` is set. Read-only."""
-
-FORCED: Final = 64
-"""The longest forced run that is looked for at once."""
-
-
-class Cursor(Protocol):
-    """A place in a text of the constraint. Ids that end a text are none of its business: see :class:`Bound`."""
-
-    def mask(self) -> Bits:
-        """The tokens that may come next; equals `allows` token by token."""
-
-    def allows(self, token: int) -> bool:
-        """Whether `token` may come next: some continuation completes the text."""
-
-    def allows_many(self, tokens: Sequence[int]) -> list[bool]:
-        """`allows` of each of `tokens`."""
-
-    def advance(self, token: int) -> None:
-        """Read `token`. Raises ValueError, and stays where it is, if that is not allowed."""
-
-    def fork(self) -> Self:
-        """An independent cursor at the same place; cheap."""
-
-    def rollback(self, n: int) -> None:
-        """Forget the last `n` tokens read."""
-
-    def is_complete(self) -> bool:
-        """Whether what was read is a whole text of the constraint."""
-
-    def forced(self) -> list[int]:
-        """The tokens that must come next, each being the only one allowed; empty where the text may end."""
-
-    def explain(self) -> str:
-        """What was expected here, in a few words."""
-
-
-class Compiled(Protocol):
-    """A constraint compiled for one vocabulary; shared by all rows of a run.
-
-    built: masks computed so far (those found in memory are not counted).
-    """
-
-    vocabulary: Vocabulary
-    built: int
-
-    def start(self) -> Cursor:
-        """A cursor before the first token."""
-
-
-C = TypeVar("C", bound=Cursor)
-
-
-def tokens_of(bits: Bits, size: int) -> npt.NDArray[np.int64]:
-    """The allowed ids below `size`, in increasing order."""
-    return np.flatnonzero(np.unpackbits(bits.view(np.uint8), count=size, bitorder="little"))
-
-
-def single(cursor: Cursor) -> list[int]:
-    """`Cursor.forced` for engines without a quicker way: read on while exactly one token is allowed."""
-    here, out = cursor.fork(), list[int]()
-    while len(out) < FORCED and not here.is_complete():
-        bits = here.mask()
-        if int(np.bitwise_count(bits).sum()) != 1:
-            break
-        word = int(bits.argmax())
-        out.append(word * 32 + int(bits[word]).bit_length() - 1)
-        here.advance(out[-1])
-    return out
-
-
-def explained(cursor: Cursor, vocabulary: Vocabulary, most: int = 8) -> str:
-    """`Cursor.explain` by examples of allowed tokens, shortest first."""
-    ids = tokens_of(cursor.mask(), len(vocabulary)).tolist()
-    texts = sorted({vocabulary.tokens[i].decode(errors="replace") for i in ids}, key=lambda text: (len(text), text))
-    parts = [repr(text) for text in texts[:most]]
-    if len(texts) > most:
-        parts.append(f"or one of {len(texts) - most} other tokens")
-    if cursor.is_complete():
-        parts.append("the end of the text")
-    return "expected " + ", ".join(parts) if parts else "nothing can follow, and the text is not complete"
+__all__ = ["Bits", "Bound", "Compiled", "Cursor", "vocabulary_for"]
 
 
 class _Place:

@@ -14,7 +14,8 @@ from typing import Any, Final, Literal
 import jsonschema
 import pydantic
 
-from decodekit.constraints.base import Bound, Compiled, vocabulary_for
+from decodekit.constraints.base import Bound, vocabulary_for
+from decodekit.constraints.cursor import Compiled
 from decodekit.constraints.engines.llguidance import Grammar, GrammarError
 from decodekit.constraints.vocabulary import Vocabulary
 from decodekit.errors import ConstraintError

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
 
-from decodekit.constraints.base import Bits, explained, single
+from decodekit.constraints.cursor import Bits, explained, single
 from decodekit.constraints.vocabulary import Vocabulary
 from decodekit.errors import ConstraintError
 
@@ -129,7 +129,7 @@ class _Cell:
 
 
 class GrammarCursor:
-    """A place in a text of the grammar (:class:`decodekit.constraints.base.Cursor`)."""
+    """A place in a text of the grammar (:class:`decodekit.constraints.cursor.Cursor`)."""
 
     __slots__ = ("_cell", "_home", "_text", "_tokens")
 

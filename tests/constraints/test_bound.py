@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from decodekit.constraints.base import Bound, tokens_of
+from decodekit.constraints.base import Bound
+from decodekit.constraints.cursor import tokens_of
 from decodekit.constraints.regex import Regex
 from decodekit.constraints.vocabulary import vocabulary_of
 from decodekit.errors import ConstraintError
 from decodekit.rows import NONE, Rows
 
-from .tools import rows_of, run_of, small_tokenizer  # noqa: TID251 (tests/constraints, not constraints)
-
-TOKENIZER = small_tokenizer()
-SIZE = len(TOKENIZER)
+SIZE = 400
+PATTERN = r"(the|café|[0-9]{1,3})( (quick|日本|name)){0,4}"
 
 
-def ids(text: str) -> list[int]:
-    found: list[int] = TOKENIZER(text)["input_ids"]
-    return found
+@pytest.fixture
+def ids(tools: ModuleType) -> Callable[[str], list[int]]:
+    return lambda text: tools.small_tokenizer()(text)["input_ids"]
 
 
-def bound(pattern: str, vocab: int = SIZE, eos: tuple[int, ...] = (1,)) -> Bound:
-    return Regex(pattern).bind(run_of(TOKENIZER, vocab, eos))
+@pytest.fixture
+def bound(tools: ModuleType) -> Callable[..., Bound]:
+    def make(pattern: str, vocab: int = SIZE, eos: tuple[int, ...] = (1,)) -> Bound:
+        return Regex(pattern).bind(tools.run_of(tools.small_tokenizer(), vocab, eos))
+
+    return make
 
 
-def fresh(pattern: str, text: list[int], vocab: int = SIZE, eos: tuple[int, ...] = (1,)) -> torch.Tensor:
+def fresh(tokenizer: Any, pattern: str, text: list[int], vocab: int = SIZE, eos: tuple[int, ...] = (1,)) -> Tensor:
     """[V] bool after the generated tokens `text`, from a new cursor; all True past an illegal token or an end."""
-    cursor = Regex(pattern).compile(vocabulary_of(TOKENIZER, vocab, eos)).start()
+    cursor = Regex(pattern).compile(vocabulary_of(tokenizer, vocab, eos)).start()
     for token in text:
         if token in eos or not cursor.allows(token):
             return torch.ones(vocab, dtype=torch.bool)
@@ -41,13 +48,12 @@ def fresh(pattern: str, text: list[int], vocab: int = SIZE, eos: tuple[int, ...]
     return mask
 
 
-PATTERN = r"(the|café|[0-9]{1,3})( (quick|日本|name)){0,4}"
-
-
-def test_rows_forks_guesses_and_drops_against_replay() -> None:
-    rng = random.Random(3)
+def test_rows_forks_guesses_and_drops_against_replay(
+    tools: ModuleType, bound: Callable[..., Bound], ids: Callable[[str], list[int]]
+) -> None:
+    rng, tokenizer = random.Random(3), tools.small_tokenizer()
     constraint = bound(PATTERN, SIZE + 7)
-    rows = rows_of([ids("x" * k) for k in (1, 4, 2, 3)])
+    rows = tools.rows_of([ids("x" * k) for k in (1, 4, 2, 3)])
     for step in range(60):
         r_n = rows.n.tolist()
         width = rng.choice([1, 1, 3, 5])
@@ -58,7 +64,9 @@ def test_rows_forks_guesses_and_drops_against_replay() -> None:
         guess = torch.randint(2, SIZE, at.shape, generator=torch.Generator().manual_seed(step))
         for r in range(len(rows)):  # half of the guesses are allowed ones
             for k in range(width):
-                allowed = fresh(PATTERN, rows.tokens[r, int(rows.start[r]) : r_n[r]].tolist() + guess[r, :k].tolist())
+                allowed = fresh(
+                    tokenizer, PATTERN, rows.tokens[r, int(rows.start[r]) : r_n[r]].tolist() + guess[r, :k].tolist()
+                )
                 pick = allowed.nonzero()[:, 0].tolist()
                 if pick and rng.random() < 0.7:
                     guess[r, k] = rng.choice(pick)
@@ -68,10 +76,10 @@ def test_rows_forks_guesses_and_drops_against_replay() -> None:
         for r in range(len(rows)):
             for k in range(width):
                 text = rows.tokens[r, int(rows.start[r]) : r_n[r]].tolist() + guess[r, :k].tolist()
-                expected = fresh(PATTERN, text, SIZE + 7)
+                expected = fresh(tokenizer, PATTERN, text, SIZE + 7)
                 if bool(rows.done[r]) or int(at[r, k]) == NONE:
                     expected = torch.ones(SIZE + 7, dtype=torch.bool)
-                assert torch.equal(mask[r, k], expected), (step, r, k, TOKENIZER.decode(text))
+                assert torch.equal(mask[r, k], expected), (step, r, k, tokenizer.decode(text))
             assert torch.equal(check[r], mask[r, 0])
         allowed = mask[:, 0].float()
         allowed[:, 1] *= 0.05
@@ -84,13 +92,15 @@ def test_rows_forks_guesses_and_drops_against_replay() -> None:
         if step % 11 == 5 and len(rows) > 2:
             rows.keep(torch.tensor(rng.sample(range(len(rows)), len(rows) - 1)))
         if bool(rows.done.all()):
-            rows = rows_of([ids("y" * k) for k in (2, 1, 3, 3)])
+            rows = tools.rows_of([ids("y" * k) for k in (2, 1, 3, 3)])
             constraint = bound(PATTERN, SIZE + 7)
 
 
-def test_complete_and_finished_see_the_end_of_text() -> None:
+def test_complete_and_finished_see_the_end_of_text(
+    tools: ModuleType, bound: Callable[..., Bound], ids: Callable[[str], list[int]]
+) -> None:
     constraint = bound("ab+|the")
-    rows = rows_of([ids("p")] * 6)
+    rows = tools.rows_of([ids("p")] * 6)
     texts = [ids("a"), ids("ab"), ids("the"), [*ids("ab"), 1], [*ids("a"), 1], ids("zz")]
     put(rows, texts)
     assert constraint.complete(rows).tolist() == [False, True, True, True, False, False]
@@ -105,18 +115,22 @@ def put(rows: Rows, texts: list[list[int]]) -> None:
         rows.commit(at, torch.tensor(text)[None].expand(len(rows), -1), where)
 
 
-def test_only_the_end_may_follow_a_finished_text() -> None:
+def test_only_the_end_may_follow_a_finished_text(
+    tools: ModuleType, bound: Callable[..., Bound], ids: Callable[[str], list[int]]
+) -> None:
     constraint = bound("the", eos=(1, 300))
-    rows = rows_of([ids("p")])
+    rows = tools.rows_of([ids("p")])
     put(rows, [ids("the")])
     mask = constraint.mask(rows, rows.n[:, None])[0, 0]
     assert mask.nonzero()[:, 0].tolist() == [1, 300]
     assert constraint.forced(rows) == [[]]  # two ids end the text: neither is forced
 
 
-def test_forced_tokens_are_the_only_ones_allowed() -> None:
+def test_forced_tokens_are_the_only_ones_allowed(
+    tools: ModuleType, bound: Callable[..., Bound], ids: Callable[[str], list[int]]
+) -> None:
     constraint = bound("a日本")
-    rows = rows_of([ids("p")])
+    rows = tools.rows_of([ids("p")])
     put(rows, [ids("a")])
     text = rows.text(0)
     for token in constraint.forced(rows)[0]:
@@ -125,10 +139,12 @@ def test_forced_tokens_are_the_only_ones_allowed() -> None:
     assert rows.text(0)[: len(text)] == text
 
 
-def test_masks_and_checks_are_counted() -> None:
-    run = run_of(TOKENIZER, SIZE)
+def test_masks_and_checks_are_counted(
+    tools: ModuleType, bound: Callable[..., Bound], ids: Callable[[str], list[int]]
+) -> None:
+    run = tools.run_of(tools.small_tokenizer(), SIZE)
     constraint = Regex("[a-z]+").bind(run)
-    rows = rows_of([ids("p")] * 8)
+    rows = tools.rows_of([ids("p")] * 8)
     start = run.cost.masks
     constraint.mask(rows, rows.n[:, None])
     assert run.cost.masks - start <= 1  # eight rows in one state share their mask
@@ -136,6 +152,6 @@ def test_masks_and_checks_are_counted() -> None:
     assert run.cost.checks == 16
 
 
-def test_a_vocabulary_that_cannot_spell_it_is_refused() -> None:
+def test_a_vocabulary_that_cannot_spell_it_is_refused(bound: Callable[..., Bound]) -> None:
     with pytest.raises(ConstraintError, match=r"no text of the constraint can be written with the tokens of tiny"):
         bound("ab", vocab=2)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import random
-from types import SimpleNamespace
+import sys
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from decodekit.constraints.base import Compiled, Cursor, tokens_of
+from decodekit.constraints.cursor import Compiled, Cursor, tokens_of
 from decodekit.constraints.vocabulary import Vocabulary
 from decodekit.cost import Cost
 from decodekit.kit import Run
@@ -24,6 +27,13 @@ CORPUS = [
 ] * 20
 
 
+@pytest.fixture(scope="session")
+def tools() -> ModuleType:
+    """This module: test files cannot import one another."""
+    return sys.modules[__name__]
+
+
+@functools.cache
 def small_tokenizer(size: int = 400) -> PreTrainedTokenizerFast:
     """Byte-level BPE with one pad and one end token in front."""
     core = Tokenizer(models.BPE())
@@ -42,7 +52,7 @@ def small_tokenizer(size: int = 400) -> PreTrainedTokenizerFast:
 def run_of(tokenizer: Any, vocab: int, eos: tuple[int, ...] = (1,)) -> Run:
     """A run over a model of which only the vocabulary matters."""
     model = SimpleNamespace(name="tiny", vocab=vocab, tokenizer=tokenizer, eos=eos)
-    return Run(model=model, open=lambda what: model, eos=eos, cost=Cost())  # type: ignore[arg-type, return-value]
+    return Run(model=model, open=lambda what: model, eos=eos, cost=Cost())
 
 
 def rows_of(prompts: list[list[int]], limit: int = 10_000) -> Rows:

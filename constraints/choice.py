@@ -1,0 +1,51 @@
+"""One of a list of texts."""
+
+from __future__ import annotations
+
+from decodekit.constraints.base import Bound, vocabulary_for
+from decodekit.constraints.cursor import Compiled
+from decodekit.constraints.engines.words import Words
+from decodekit.constraints.vocabulary import Vocabulary
+from decodekit.errors import ConstraintError
+from decodekit.kit import Run
+from decodekit.registry import plugin
+
+
+@plugin(role="constraint", keeps="exact", gives=("mask", "admits"))
+class Choice:
+    """One of `options`, thousands if need be. Where one is the beginning of another, both ending and going on may."""
+
+    options: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.options:
+            raise ConstraintError("choice needs at least one option, and the list is empty; give the allowed texts")
+        for i, option in enumerate(self.options):
+            try:
+                option.encode()
+            except UnicodeEncodeError:
+                raise ConstraintError(
+                    f"option {i} of choice holds half a surrogate pair and is no text: {option!r}; remove it"
+                ) from None
+
+    def compile(self, vocabulary: Vocabulary) -> Compiled:
+        """For one vocabulary. Raises ConstraintError where it can spell none of the options."""
+        words = Words((option.encode() for option in self.options), vocabulary)
+        if not words.texts:
+            raise ConstraintError(
+                f"the tokenizer can spell none of the {len(self.options)} options of choice (such as "
+                f"{self.options[0]!r}); use characters that it knows"
+            )
+        return words
+
+    def bind(self, run: Run) -> Bound:
+        """Compiled for the run's model, following its rows."""
+        return Bound(self.compile(vocabulary_for(run)), run)
+
+    def judge(self, text: str) -> bool:
+        """Whether `text` is one of the options."""
+        return text in self.options
+
+    def value(self, text: str) -> str | None:
+        """The text itself, or None while it is not complete."""
+        return text if self.judge(text) else None

@@ -1,0 +1,193 @@
+r"""Python's regular expressions in the syntax of the engines, with Python's own meaning.
+
+Two dialects disagree on what `\w`, `\d`, `\s` and `(?i)` stand for, so a pattern is not passed on as text: Python's
+parse tree is written anew, with every class spelled out as the ranges that Python's matcher accepts.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import re
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from decodekit.errors import ConstraintError
+
+_parser: Any = importlib.import_module("re._parser")  # typed nowhere; its tree is the same from Python 3.11 on
+
+Ranges = tuple[tuple[int, int], ...]
+"""Code points in increasing, disjoint, inclusive ranges, without surrogates (no UTF-8 text holds one)."""
+
+LAST: Final = sys.maxunicode
+_SURROGATES: Final = (0xD800, 0xDFFF)
+_NAMED: Final = {
+    "ASSERT": "a look-ahead or look-behind",
+    "ASSERT_NOT": "a look-ahead or look-behind",
+    "GROUPREF": "a back-reference",
+    "GROUPREF_EXISTS": "a conditional group",
+    "ATOMIC_GROUP": "an atomic group",
+    "POSSESSIVE_REPEAT": "a possessive repetition",
+}
+_EDGES: Final = {"AT_BEGINNING": 0, "AT_BEGINNING_STRING": 0, "AT_END": 1, "AT_END_STRING": 1}
+
+
+def translate(pattern: str, flags: int = 0) -> str:
+    """`pattern` in the syntax of Rust's regex crate, such that a full match means the same.
+
+    Raises:
+        ConstraintError: it is no regular expression, or holds what no automaton can do.
+    """
+    try:
+        re.compile(pattern, flags)
+        tree = _parser.parse(pattern, flags)
+    except (re.error, ValueError, RecursionError, OverflowError) as error:
+        raise ConstraintError(f"the pattern {short(pattern)} is not a regular expression: {error}") from None
+    try:
+        return _Writer(pattern).sequence(list(tree), tree.state.flags, (True, True))
+    except RecursionError:
+        raise ConstraintError(f"the pattern {short(pattern)} is nested too deeply; simplify it") from None
+
+
+def short(pattern: str) -> str:
+    """A pattern as messages show it."""
+    return repr(pattern) if len(pattern) <= 60 else repr(pattern[:57]) + "..."
+
+
+class _Writer:
+    """One pattern, node by node. `edge` says whether a node stands at the very start, at the very end."""
+
+    def __init__(self, pattern: str) -> None:
+        self.pattern = pattern
+
+    def sequence(self, nodes: list[Any], flags: int, edge: tuple[bool, bool]) -> str:
+        while nodes and edge[0] and _at(nodes[0]) == 0:  # a full match begins and ends there anyway
+            nodes = nodes[1:]
+        while nodes and edge[1] and _at(nodes[-1]) == 1:
+            nodes = nodes[:-1]
+        last = len(nodes) - 1
+        return "".join(
+            self.node(str(op), given, flags, (edge[0] and i == 0, edge[1] and i == last))
+            for i, (op, given) in enumerate(nodes)
+        )
+
+    def node(self, op: str, given: Any, flags: int, edge: tuple[bool, bool]) -> str:
+        match op:
+            case "LITERAL" | "NOT_LITERAL":
+                found = _folded(((given, given),), flags)
+                return _class(_inverse(found) if op == "NOT_LITERAL" else found)
+            case "ANY":
+                return "(?s:.)" if flags & re.DOTALL else "[^\\n]"
+            case "IN":
+                return self.members(given, flags)
+            case "BRANCH":
+                return self.group(self.sequence(list(one), flags, edge) for one in given[1])
+            case "SUBPATTERN":
+                _, add, remove, inner = given
+                return self.group([self.sequence(list(inner), (flags | add) & ~remove, edge)])
+            case "MAX_REPEAT" | "MIN_REPEAT":
+                low, high, inner = given
+                most = "" if high == _parser.MAXREPEAT else str(high)
+                return self.group([self.sequence(list(inner), flags, (False, False))]) + f"{{{low},{most}}}"
+            case "AT":
+                name = "a word boundary" if "BOUNDARY" in str(given) else "an anchor (^ or $) inside the pattern"
+                raise self.refusal(name)
+        raise self.refusal(_NAMED.get(op, op.lower()))
+
+    def refusal(self, what: str) -> ConstraintError:
+        return ConstraintError(
+            f"the pattern {short(self.pattern)} cannot constrain a text: it holds {what}; write it without"
+        )
+
+    def group(self, parts: Iterable[str]) -> str:
+        return "(?:" + "|".join(parts) + ")"
+
+    def members(self, given: list[Any], flags: int) -> str:
+        plain, found, negated = list[tuple[int, int]](), list[tuple[int, int]](), False
+        for op, value in given:
+            match str(op):
+                case "NEGATE":
+                    negated = True
+                case "LITERAL":
+                    plain.append((value, value))
+                case "RANGE":
+                    plain.append(value)
+                case "CATEGORY":
+                    found.extend(_category(str(value), bool(flags & re.ASCII)))
+        whole = _tidy([*found, *_folded(_tidy(plain), flags)])
+        whole = _inverse(whole) if negated else whole
+        if not whole:
+            raise self.refusal("a class without characters")
+        return _class(whole)
+
+
+def _at(node: Any) -> int | None:
+    return _EDGES.get(str(node[1])) if str(node[0]) == "AT" else None
+
+
+def _tidy(pairs: Iterable[tuple[int, int]]) -> Ranges:
+    """Sorted and merged; surrogates fall out."""
+    out: list[tuple[int, int]] = []
+    for low, high in sorted(pairs):
+        if out and low <= out[-1][1] + 1:
+            out[-1] = (out[-1][0], max(out[-1][1], high))
+        else:
+            out.append((low, high))
+    first, final = _SURROGATES
+    parts = [part for low, high in out for part in ((low, min(high, first - 1)), (max(low, final + 1), high))]
+    return tuple(dict.fromkeys((low, high) for low, high in parts if low <= high))
+
+
+def _inverse(ranges: Ranges) -> Ranges:
+    out, at = list[tuple[int, int]](), 0
+    for low, high in ranges:
+        if at < low:
+            out.append((at, low - 1))
+        at = high + 1
+    return _tidy([*out, (at, LAST)] if at <= LAST else out)
+
+
+@functools.cache
+def _category(name: str, ascii_only: bool) -> Ranges:
+    r"""The ranges of `\d`, `\s`, `\w` and their opposites, asked of Python."""
+    kind = name.removeprefix("CATEGORY_")
+    negated = kind.startswith("NOT_")
+    tests: dict[str, Callable[[str], bool]] = {
+        "DIGIT": str.isdecimal,
+        "SPACE": str.isspace,
+        "WORD": lambda letter: letter == "_" or letter.isalnum(),
+    }
+    test = tests[kind.removeprefix("NOT_")]
+    found = _tidy((i, i) for i in range(128 if ascii_only else LAST + 1) if test(chr(i)))
+    if ascii_only and kind.endswith("SPACE"):  # bytes.isspace and str.isspace differ on four separators
+        found = _tidy((ord(letter), ord(letter)) for letter in " \t\n\r\f\v")
+    return _inverse(found) if negated else found
+
+
+@functools.cache
+def _cased() -> tuple[str, ...]:
+    """Every character that has another case."""
+    letters = map(chr, range(LAST + 1))
+    return tuple(letter for letter in letters if letter.lower() != letter or letter.upper() != letter)
+
+
+def _folded(ranges: Ranges, flags: int) -> Ranges:
+    """With the other cases that Python's matcher accepts where case is ignored."""
+    if not flags & re.IGNORECASE or not ranges:
+        return ranges
+    inside = "".join(f"\\U{low:08x}-\\U{high:08x}" for low, high in ranges)
+    matches = re.compile(f"[{inside}]", re.IGNORECASE | (flags & re.ASCII)).match
+    return _tidy([*ranges, *((ord(letter), ord(letter)) for letter in _cased() if matches(letter))])
+
+
+def _class(ranges: Ranges) -> str:
+    if len(ranges) == 1 and ranges[0][0] == ranges[0][1]:
+        return _letter(ranges[0][0])
+    parts = (_letter(low) if low == high else f"{_letter(low)}-{_letter(high)}" for low, high in ranges)
+    return "[" + "".join(parts) + "]"
+
+
+def _letter(code: int) -> str:
+    letter = chr(code)
+    return letter if letter.isascii() and letter.isalnum() else f"\\x{{{code:X}}}"
