@@ -76,22 +76,28 @@ def fields_of(cls: type) -> dict[str, FieldInfo]:
 def options_of(cls: type) -> tuple[Option, ...]:
     """The options of a plugin class in words, such as `max_rejects: int >= 1 = 64`."""
     return tuple(
-        Option(name, _type(info.annotation, info.metadata), _default(info), " ".join((info.description or "").split()))
+        Option(
+            name=name,
+            type=_type(info.annotation, info.metadata),
+            default=None if info.is_required() else form(_default(info)),
+            summary=" ".join((info.description or "").split()),
+        )
         for name, info in fields_of(cls).items()
     )
 
 
-def _default(info: FieldInfo) -> str | None:
-    return None if info.is_required() else form(info.get_default(call_default_factory=True, validated_data={}))
+def _default(info: FieldInfo) -> Any:
+    """The default itself, not a copy: an object is recognised by its identity."""
+    return info.get_default(call_default_factory=True) if info.default_factory else info.default
 
 
 def changed(part: object) -> dict[str, object]:
     """The options of a plugin instance that differ from their defaults."""
     found = {}
     for name, info in fields_of(type(part)).items():
-        value = getattr(part, name)
-        known = None if info.is_required() else info.get_default(call_default_factory=True, validated_data={})
-        if form(value) != _default(info) or (value is not known and any(True for _ in opaque(value))):
+        value, default = getattr(part, name), _default(info)
+        same = value is default if any(True for _ in opaque(value)) else form(value) == form(default)
+        if info.is_required() or not same:
             found[name] = value
     return found
 
@@ -168,15 +174,23 @@ def _type(annotation: Any, metadata: Any = ()) -> str:
         if len(inner) == 1:
             return f"{origin.__name__} of {_type(inner[0])}"
         return f"({', '.join(map(_type, inner))})"
+    if origin is dict:
+        return f"dict of {_type(args[0])} to {_type(args[1])}"
     plain = origin or annotation
     return getattr(plain, "__name__", None) or str(plain).replace("typing.", "")
+
+
+def _short_number(bound: object) -> str:
+    return f"{bound:g}" if isinstance(bound, float) else form(bound)
 
 
 def _bound(mark: object) -> str:
     if isinstance(mark, FieldInfo):
         return ", ".join(filter(None, map(_bound, mark.metadata)))
     found = [
-        f"{sign} {form(getattr(mark, key))}" for key, sign in _SIGNS.items() if getattr(mark, key, None) is not None
+        f"{sign} {_short_number(getattr(mark, key))}"
+        for key, sign in _SIGNS.items()
+        if getattr(mark, key, None) is not None
     ]
     low, high = getattr(mark, "min_length", None), getattr(mark, "max_length", None)
     found += [f"of length >= {low}"] if low else []

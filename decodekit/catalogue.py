@@ -97,15 +97,18 @@ def rich_table(rows: Sequence[Row] | None = None) -> Table:
     from rich.text import Text
 
     found = Table(title="Plugins", title_justify="left", show_lines=True)
-    for heading in ("name", "role", "options", "keeps", "needs", "what it does", "from"):
-        found.add_column(heading, overflow="fold")
+    found.add_column("plugin and its options", overflow="fold", max_width=36)  # two columns fit 80 characters
+    found.add_column("what it does", overflow="fold")
     for row in table() if rows is None else rows:
-        what = row.summary + (f" ({row.paper})" if row.paper else "")
-        needs = ", ".join([*row.needs, *(f"no {word}" for word in row.refuses)])
-        source = f"{row.distribution} {row.version}".strip()
-        cells = (row.name, row.role, "\n".join(map(str, row.options)), row.keeps, needs, what, source)
-        found.add_row(*(Text(cell) for cell in cells))  # Text: a type in brackets is no markup
+        facts = [row.role, f"keeps {row.keeps}", *_facts(row), *([row.paper] if row.paper else [])]
+        what = "\n".join([row.summary, "; ".join([*facts, f"{row.distribution} {row.version}".strip()])])
+        found.add_row(Text("\n  ".join([row.name, *map(str, row.options)])), Text(what))  # Text: [ ] is no markup
     return found
+
+
+def _facts(row: Row) -> list[str]:
+    given = (("needs", row.needs), ("gives", row.gives), ("refuses", row.refuses))
+    return [f"{said} {', '.join(words)}" for said, words in given if words]
 
 
 def broken_table() -> Table:
@@ -132,10 +135,7 @@ def markdown(rows: Sequence[Row] | None = None) -> str:
 
 
 def _paragraph(row: Row) -> list[str]:
-    facts = [f"Role: {row.role}", f"keeps: {row.keeps}"]
-    for said, words in (("needs", row.needs), ("gives", row.gives), ("refuses", row.refuses)):
-        facts += [f"{said}: {', '.join(f'`{word}`' for word in words)}"] if words else []
-    lines = [row.summary, "", "; ".join(facts) + "."]
+    lines = [row.summary, "", "; ".join([f"Role: {row.role}", f"keeps {row.keeps}", *_facts(row)]) + "."]
     lines += ["", f"Paper: {row.paper}."] if row.paper else []
     if row.options:
         lines += ["", "| option | type | default |", "| --- | --- | --- |"]

@@ -56,7 +56,7 @@ class Composition:
         """All plugins of the composition; core defaults (next position, one forward pass, alone) are not among them."""
         return (*self.strategy.parts, *self.constraints)
 
-    def of(self, role: str) -> tuple[Plugin, ...]:
+    def of(self, role: str) -> tuple[Any, ...]:
         """Who answers a question, in order; the core's default where no part does."""
         found = tuple(part for part in self.parts if role in _about(part).roles)
         return found if found or role not in CORE else (CORE[role],)
@@ -201,8 +201,9 @@ def _unmet(need: str) -> str:
     if need == "constraint":
         return f"a constraint: give one as constraint=, or add {_either(offers) or 'one'}"
     what = f"a {need}" if need in ROLES else need
-    way = f"add {_either(offers)}" if offers else "no registered plugin gives it: install one that does"
-    return f"{what}, which neither the model nor another part gives: {way}"
+    if not offers:
+        return f"{what}, which neither the model nor any registered plugin gives: install one that does"
+    return f"{what}, which neither the model nor another part gives: add {_either(offers)}"
 
 
 def _registered() -> Iterator[tuple[str, About]]:
@@ -272,8 +273,8 @@ def bind(composition: Composition, run: Run, *, stops: Sequence[Stop] = (), obse
 
 def _check_answer(part: object, answer: object, role: str) -> None:
     protocol = _PROTOCOLS[role]
-    wanted = [name for name in {**vars(protocol), **inspect.get_annotations(protocol)} if not name.startswith("_")]
-    missing = [name for name in wanted if not hasattr(answer, name)]
+    wanted = {name for name in {**vars(protocol), **inspect.get_annotations(protocol)} if not name.startswith("_")}
+    missing = sorted(name for name in wanted if not hasattr(answer, name))
     if missing:
         raise BrokenPlugin(
             f"{_about(part).name}.bind(run) gave {type(answer).__name__}, which lacks {', '.join(missing)} of a {role} "

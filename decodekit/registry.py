@@ -271,7 +271,7 @@ def _unknown(name: str) -> tuple[_Entry, ...]:
     if hidden:
         raise UnknownPlugin(
             f"plugin {name!r} of {hidden[0].origin.distribution} is switched off by {VARIABLE}="
-            f"{os.environ.get(VARIABLE)}; add its distribution there"
+            f"{os.environ.get(VARIABLE)!r}; add its distribution there"
         )
     known = names()
     near = difflib.get_close_matches(_snake(name), known, n=3, cutoff=0.6)

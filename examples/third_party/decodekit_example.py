@@ -1,0 +1,53 @@
+"""Two plugins in a package of their own: a warper with an option, and a selector with a need."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from decodekit import noise, verify
+from decodekit.kit import Run
+from decodekit.registry import plugin
+from decodekit.roles import Choice, Constraint, Proposal
+from decodekit.rows import Rows
+
+
+@plugin(role="warper", keeps="exact", paper="Hewitt, Manning, Liang 2022, arXiv 2210.15191")
+class Epsilon:
+    """Keep the tokens that are at least `epsilon` probable, and always the most probable one.
+
+    Args:
+        epsilon: probability below which a token is dropped.
+    """
+
+    epsilon: Annotated[float, Field(ge=0, lt=1)] = 0.01
+
+    def bind(self, run: Run) -> Epsilon:
+        """Nothing to prepare: the options are all that the answer needs."""
+        return self
+
+    def warp(self, rows: Rows, ask: Proposal, logits: Tensor) -> Tensor:
+        """[R, K, V] -> [R, K, V], -inf where a token is dropped."""
+        likely = logits.softmax(-1) >= self.epsilon  # [R, K, V]
+        best = logits == logits.amax(-1, keepdim=True)
+        return logits.masked_fill(~(likely | best), -torch.inf)
+
+
+@plugin(role="selector", keeps="approximate", needs=("constraint",))
+class Blind:
+    """Draw each token uniformly from what the constraint allows, whatever the model says: what a grammar alone gives.
+
+    A baseline: a task that this solves is solved by its constraint. A row in which nothing is allowed is dead.
+    """
+
+    def bind(self, run: Run) -> Blind:
+        """Nothing to prepare."""
+        return self
+
+    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Choice:
+        """Guesses are taken as far as this selector would have drawn them itself, and one token more."""
+        flat = verify.allowed(rows, ask, torch.zeros_like(logits), constraint)  # [R, K, V]
+        return verify.chain(noise.argmax(flat, rows.stream, ask.at), ask, flat)
