@@ -77,9 +77,7 @@ class CausalReader(Follower):
         held = [k if flag else h for k, flag, h in zip(table[0], asked, table[4], strict=True)]
         sources = list(self._places.of)
         self._places.settle(held, [bool(flag) for flag in table[3]])
-        needs = [
-            Need(r, self._places.of[r], table[0][r], table[1][r]) for r, flag in enumerate(asked) if flag
-        ]
+        needs = [Need(r, self._places.of[r], table[0][r], table[1][r]) for r, flag in enumerate(asked) if flag]
         self._guard(needs)
         readers, copies = _shared(needs, sources, rows.tokens)
         out = self._pass(rows, readers, bool(len(needs) == len(rows) == len(readers)))
@@ -142,7 +140,9 @@ class CausalReader(Follower):
             self._slabs.aim(which, count, part, end - begin, upto)
             got = self._forward(tokens, part, end - begin, upto, self._slabs, wanted)
             logits += [got] if wanted else []
-        self._forward.bill(self._cost.model(self._label), [(n.keep, n.upto) for n in needs], count * width, self._columns)
+        self._forward.bill(
+            self._cost.model(self._label), [(n.keep, n.upto) for n in needs], count * width, self._columns
+        )
         return logits[0] if len(logits) == 1 else torch.cat(logits, 1)
 
 

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from decodekit.cost import ModelCost
 from decodekit.models.masks import Masks
-from decodekit.models.slab import Slabs
 
 
 class Forward:
@@ -26,7 +25,7 @@ class Forward:
         self.hidden = int(config.hidden_size)
         self.device = model.get_input_embeddings().weight.device
         self.dtype = model.get_input_embeddings().weight.dtype
-        self._out = torch.float64 if self.dtype == torch.float64 else torch.float32
+        self.out = torch.float64 if self.dtype == torch.float64 else torch.float32
         takes = inspect.signature(type(model).forward).parameters
         self._keeps, self._positions = "logits_to_keep" in takes, "position_ids" in takes
         own = set(map(id, (*model.get_input_embeddings().parameters(), *model.get_output_embeddings().parameters())))
@@ -57,7 +56,31 @@ class Forward:
             extra["position_ids"] = position.expand(ids.shape[0], -1)
         out = self.model(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **extra)
         logits: Tensor = out.logits
-        return logits[:, -max(1, wanted) :].to(self._out)
+        return logits[:, -max(1, wanted) :].to(self.out)
+
+    @torch.inference_mode()
+    def alone(self, tokens: Tensor) -> Tensor:
+        """Logits [1, T, V] of a whole text [1, T], by the model's own plain forward pass without any cache."""
+        logits: Tensor = self.model(input_ids=tokens, use_cache=False).logits
+        return logits.to(self.out)
+
+    @torch.inference_mode()
+    def holes(self, tokens: Tensor, at: Tensor, slot: Tensor, live: Tensor, cache: Any, wanted: int) -> Tensor:
+        """Logits [R, wanted, V] of the tokens at positions `at` [R, F], appended to a cache whose keys stand at `slot`.
+
+        slot, live: [R, S], the new keys included. A query that sees no live key (padding) sees its own.
+        """
+        own = torch.zeros_like(live)
+        own[:, -at.shape[1] :] = True
+        mask = self.masks.build(at, slot, live, self.dtype, own)
+        extra: dict[str, Any] = {"logits_to_keep": wanted} if self._keeps else {}
+        if self._positions:
+            extra["position_ids"] = at
+        ids = tokens.gather(1, at)
+        logits: Tensor = self.model(
+            input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **extra
+        ).logits
+        return logits[:, -wanted:].to(self.out)
 
     def _mask(self, position: Tensor, upto: int) -> Any:
         return self.masks.build(position, torch.arange(upto, device=position.device), None, self.dtype)

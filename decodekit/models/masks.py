@@ -14,14 +14,51 @@ from decodekit.errors import ModelError
 _LOG = logging.getLogger("decodekit")
 
 KNOWN = frozenset(
-    """gpt2 gpt_neox llama qwen2 qwen3 opt phi olmo2 olmo3 mistral gemma2 gemma3_text gptj smollm3 olmo starcoder2
-    cohere granite stablelm""".split()
+    [
+        "gpt2",
+        "gpt_neox",
+        "llama",
+        "qwen2",
+        "qwen3",
+        "opt",
+        "phi",
+        "olmo2",
+        "olmo3",
+        "mistral",
+        "gemma2",
+        "gemma3_text",
+        "gptj",
+        "smollm3",
+        "olmo",
+        "starcoder2",
+        "cohere",
+        "granite",
+        "stablelm",
+    ]
 )
 """Families whose cached logits the tests compare with the plain forward pass, or that share their code path."""
 
 _STATEFUL = frozenset(
-    """mamba mamba2 falcon_mamba rwkv jamba bamba zamba zamba2 recurrent_gemma xlstm lfm2 lfm2_moe qwen3_next
-    granitemoehybrid nemotron_h minimax falcon_h1 kimi_linear""".split()
+    [
+        "mamba",
+        "mamba2",
+        "falcon_mamba",
+        "rwkv",
+        "jamba",
+        "bamba",
+        "zamba",
+        "zamba2",
+        "recurrent_gemma",
+        "xlstm",
+        "lfm2",
+        "lfm2_moe",
+        "qwen3_next",
+        "granitemoehybrid",
+        "nemotron_h",
+        "minimax",
+        "falcon_h1",
+        "kimi_linear",
+    ]
 )
 _ALIBI = frozenset(["bloom", "mpt"])
 _FULL, _SLIDING = "full_attention", "sliding_attention"
@@ -31,7 +68,9 @@ def refuse(config: Any) -> None:
     """Raise ModelError, by name, if no causal reader can serve this configuration."""
     kind = config.model_type
     if getattr(config, "is_encoder_decoder", False):
-        raise ModelError(f"{kind} is an encoder-decoder model; decodekit serves decoder-only and masked language models")
+        raise ModelError(
+            f"{kind} is an encoder-decoder model; decodekit serves decoder-only and masked language models"
+        )
     if kind in _STATEFUL:
         raise ModelError(f"{kind} keeps a recurrent state, which cannot be rolled back; choose an attention-only model")
     if kind in _ALIBI or getattr(config, "alibi", False):
@@ -42,11 +81,12 @@ def refuse(config: Any) -> None:
 
 
 def settle_attention(model: Any) -> None:
-    """Only eager and sdpa attention take a 4-D mask: switch others to sdpa, and say so."""
+    """Only eager and sdpa attention take a 4-D mask: switch others to one of them, and say so."""
     kind = getattr(model.config, "_attn_implementation", "eager")
     if kind not in ("eager", "sdpa"):
-        _LOG.warning("%s attention takes no 4-D mask, so decodekit switches the model to sdpa", kind)
-        model.set_attn_implementation("sdpa")
+        other = "sdpa" if getattr(model, "_supports_sdpa", True) else "eager"
+        _LOG.warning("%s attention takes no 4-D mask, so decodekit switches the model to %s", kind, other)
+        model.set_attn_implementation(other)
 
 
 @dataclass(frozen=True)
@@ -74,10 +114,18 @@ class Masks:
             raise ModelError(f"{config.model_type} has layers of kind {odd}, whose state decodekit cannot roll back")
         return cls(kinds, int(window or 0), model.config._attn_implementation == "eager")
 
-    def build(self, position: Tensor, slot: Tensor, live: Tensor | None, dtype: torch.dtype) -> Any:
+    def build(
+        self,
+        position: Tensor,
+        slot: Tensor,
+        live: Tensor | None,
+        dtype: torch.dtype,
+        last_resort: Tensor | None = None,
+    ) -> Any:
         """The mask of queries at `position` [B, F] over keys at `slot` ([T] or [B, T]), of which only `live` [B, T] count.
 
-        One [B, 1, F, T] tensor, or a dict of them by kind of layer where a model has both.
+        One [B, 1, F, T] tensor, or a dict of them by kind of layer where a model has both. Queries that would see
+        nothing at all (padding: attention over nothing is NaN) see the keys `last_resort` [B, T].
         """
         see = slot[..., None, :] <= position[..., None]  # [B, F, T]
         if live is not None:
@@ -87,6 +135,8 @@ class Masks:
             mask = see
             if kind == _SLIDING:
                 mask = see & (slot[..., None, :] > position[..., None] - self.window)
+            if last_resort is not None:
+                mask = mask | (~mask.any(-1, keepdim=True) & last_resort[:, None])
             if self.eager:
                 mask = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(
                     ~mask, torch.finfo(dtype).min

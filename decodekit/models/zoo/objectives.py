@@ -45,8 +45,9 @@ def masked(mask: int, generator: torch.Generator) -> Objective:
 
     def objective(model: nn.Module, chunk: Chunk) -> tuple[Tensor, Tensor]:
         rows, cells = len(chunk.tokens), int(chunk.weights[0].sum())
-        # Stratified over the batch: every step sees short and long masks alike.
-        ratio = (torch.arange(rows) + torch.rand(rows, generator=generator)) / rows  # [B]
+        # Stratified: every step sees few and many masks alike; shuffled, because rows come in order of length.
+        strata = torch.randperm(rows, generator=generator)  # [B]
+        ratio = (strata + torch.rand(rows, generator=generator)) / rows  # [B]
         count = (ratio * cells).long().clamp(0, cells - 1) + 1  # [B]
         rank = torch.rand(rows, cells, generator=generator).argsort(1).argsort(1)  # [B, N]
         hidden = rank < count[:, None]  # [B, N]

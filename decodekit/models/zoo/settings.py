@@ -38,8 +38,8 @@ class Settings:
 
 
 SETTINGS: dict[str, Settings] = {
-    "base": Settings("base", hidden=192, layers=5, heads=6, inner=512, steps=4800, batch=32, chunk=16, rate=3e-3),
-    "draft": Settings("draft", hidden=64, layers=2, heads=2, inner=176, steps=6000, batch=32, chunk=16, rate=4e-3),
+    "base": Settings("base", hidden=192, layers=5, heads=6, inner=512, steps=3600, batch=32, chunk=8, rate=3e-3),
+    "draft": Settings("draft", hidden=64, layers=2, heads=2, inner=176, steps=2400, batch=32, chunk=8, rate=4e-3),
     "masked": Settings(
         "masked",
         hidden=128,
@@ -48,7 +48,7 @@ SETTINGS: dict[str, Settings] = {
         inner=256,
         steps=8000,
         batch=32,
-        chunk=32,
+        chunk=8,
         rate=3e-3,
         prompt_weight=0.0,
         mixture={"json": 1.0},

@@ -37,7 +37,7 @@ def _optimizer(model: PreTrainedModel, settings: Settings) -> torch.optim.Optimi
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": settings.decay},
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=settings.rate, betas=(0.9, 0.98))
+    return torch.optim.AdamW(groups, lr=settings.rate, betas=(0.9, 0.98), fused=True)
 
 
 def optimise(

@@ -1,0 +1,79 @@
+"""A loaded Hugging Face model as plugins see it (:class:`decodekit.kit.Model`)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol
+
+import torch
+
+from decodekit.cost import Cost
+from decodekit.models.causal import CausalReader
+from decodekit.models.forward import Forward
+from decodekit.models.holes import HolesReader
+from decodekit.models.masked import MaskedReader
+from decodekit.models.plain import PlainReader
+from decodekit.roles import Scorer
+
+CacheKind = Literal["slab", "holes", "none"]
+
+
+class ReaderOf(Protocol):
+    """Makes a reader over an empty cache."""
+
+    def __call__(self, forward: Forward, cost: Cost, label: str) -> Scorer:
+        """The reader; its work is counted under `label`."""
+
+
+_CAUSAL: dict[CacheKind, ReaderOf] = {"slab": CausalReader, "holes": HolesReader, "none": PlainReader}
+
+
+class HFModel:
+    """A transformers model with its tokenizer. Readers share the weights and nothing else.
+
+    Attributes:
+        hf: the transformers model. tokenizer: its tokenizer. name: for messages and reports.
+        vocab: width V of the logits. context: most positions, or None. eos: ids that end a text. mask: mask id or None.
+        gives: capabilities. cache: how readers of a causal model keep what they have read.
+    """
+
+    def __init__(
+        self,
+        hf: Any,
+        tokenizer: Any,
+        name: str,
+        *,
+        context: int | None,
+        eos: tuple[int, ...],
+        mask: int | None,
+        masked: bool,
+        cache: CacheKind = "slab",
+    ) -> None:
+        self.hf, self.tokenizer, self.name = hf, tokenizer, name
+        self.context, self.eos, self.mask, self.cache = context, eos, mask, cache
+        kind = "masked_lm" if masked else "causal_lm"
+        self.gives = frozenset({kind, "embeddings"} if masked else {kind, "embeddings", "hidden"})
+        self._masked = masked
+        self._forward = None if masked else Forward(hf, name, context)
+        head = hf.get_output_embeddings()
+        self.vocab = int(head.weight.shape[0] if head is not None else hf.config.get_text_config().vocab_size)
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go and logits come from."""
+        device: torch.device = self.hf.get_input_embeddings().weight.device
+        return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the parameters."""
+        dtype: torch.dtype = self.hf.get_input_embeddings().weight.dtype
+        return dtype
+
+    def reader(self, cost: Cost, label: str) -> Scorer:
+        """A new reader over an empty cache; its work is counted under `label`."""
+        if self._forward is None:
+            return MaskedReader(self.hf, self.mask, cost, label)
+        return _CAUSAL[self.cache](self._forward, cost, label)
+
+    def __repr__(self) -> str:
+        return f"<{type(self.hf).__name__} {self.name}>"
