@@ -33,7 +33,7 @@ from torch import Tensor
 from decodekit.rows import NONE
 
 BLOCK: Final = 64
-_FIRST: Final = 16  # blocks looked into for a first bound
+_FIRST: Final = 64  # blocks evaluated at first: enough for nearly every draw from a language model
 _SLACK: Final = 1e-9  # bounds and keys come from different logarithms; an ulp must not hide a winner
 
 
@@ -59,33 +59,37 @@ _WEYL: Final = _signed(0x9E3779B97F4A7C15)
 _MULTIPLY_1: Final = _signed(0xBF58476D1CE4E5B9)
 _MULTIPLY_2: Final = _signed(0x94D049BB133111EB)
 _SALTED: Final = _signed(0xD1342543DE82EF95)  # another odd multiplier, so that salts and counters do not meet
+_ONE: Final = 0x3FF << 52  # the bits of 1.0
 _SCALAR: Final = 1 << 62  # counter of the one value that a place has apart from its tokens (>= 0) and blocks (< 0)
 
 
 def _mix_(x: Tensor) -> Tensor:
     """SplitMix64's finaliser in place; int64 wraps, and the shift is made logical by masking off the sign's copies."""
-    x ^= (x >> 30) & ((1 << 34) - 1)
+    x ^= (x >> 30).bitwise_and_((1 << 34) - 1)
     x *= _MULTIPLY_1
-    x ^= (x >> 27) & ((1 << 37) - 1)
+    x ^= (x >> 27).bitwise_and_((1 << 37) - 1)
     x *= _MULTIPLY_2
-    x ^= (x >> 31) & ((1 << 33) - 1)
+    x ^= (x >> 31).bitwise_and_((1 << 33) - 1)
     return x
 
 
 def _exponential(bits: Tensor) -> Tensor:
-    """Exp(1) from the upper 52 bits: u = (2k + 1) / 2^53 is exact in float64, never 0, never 1."""
     return _uniform(bits).log_().neg_()
 
 
 def _uniform(bits: Tensor) -> Tensor:
-    return ((bits >> 12) & ((1 << 52) - 1)).double().add_(0.5).mul_(2.0**-52)
+    """(2k + 1) / 2^53, k being the upper 52 bits: exact in float64, never 0, never 1.
+
+    k is put into the fraction of a float64 in [1, 2), which is then shifted down; no rounding anywhere.
+    """
+    fraction = (bits >> 12).bitwise_and_((1 << 52) - 1).bitwise_or_(_ONE)
+    return fraction.view(torch.float64).sub_(1.0 - 2.0**-53)
 
 
 def _key(stream: Tensor, at: Tensor, salt: int) -> Tensor:
     """One 64-bit key per place: `stream` [R] and `at` [R, ...] -> the shape of `at`."""
     slot = _mix_(stream + _signed(_SALTED * (int(salt) + 1)))  # [R]
-    slot = slot.view(-1, *[1] * (at.dim() - 1))
-    return _mix_(slot ^ _mix_((at + 1) * _WEYL))
+    return _mix_(slot.view(-1, *[1] * (at.dim() - 1)) + (at + 1) * _WEYL)
 
 
 def _hash(key: Tensor, counter: Tensor) -> Tensor:
@@ -162,38 +166,58 @@ def _lowest(key: Tensor, block: Tensor) -> tuple[Tensor, Tensor]:
 def _first(logits: Tensor, key: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The `count` largest of logit + noise: `logits` [N, V], `key` [N] -> tokens and keys [N, count].
 
-    First a bound from below on the last key wanted, then only the tokens that can reach it, block by block.
+    Evaluates the blocks with the highest bounds; rows in which another block might still reach the last key found
+    (rare for one token, common for many) look at exactly the tokens that can.
     """
     top = _tops(logits).double()  # [N, B]
     low, place = _lowest(key, torch.arange(top.shape[1], device=key.device).expand_as(top))  # [N, B]
     lift = -low.log()  # [N, B] the most that noise can add within a block
-    least = _at_least(logits, key, top + lift, place, lift, count) - _SLACK  # [N]
-    row, block = ((top + lift >= least[:, None]) & (top > -torch.inf)).nonzero(as_tuple=True)  # [P]
-    token = block[:, None] * BLOCK + torch.arange(BLOCK, device=key.device)  # [P, 64]
-    logit = _gather(logits, row[:, None].expand_as(token), token)
-    pair, col = ((logit + lift[row, block, None] >= least[row, None]) & (logit > -torch.inf)).nonzero(as_tuple=True)
-    row, block, token, logit = row[pair], block[pair], token[pair, col], logit[pair, col]  # [Q]
-    race = _exponential(_hash(key[row], token)).masked_fill_(place[row, block] == col, 0.0).add_(low[row, block])
-    return _best(row, token, logit - race.log_(), len(key), count)
+    width = min(_FIRST + count, top.shape[1])
+    bound, block = (top + lift).topk(min(width + 1, top.shape[1]))
+    block = block[:, :width]
+    token = (block[..., None] * BLOCK + torch.arange(BLOCK, device=key.device)).flatten(1)  # [N, width * 64]
+    every = torch.arange(len(key), device=key.device)[:, None].expand_as(token)
+    tokens, keys = _sorted(token, _gather(logits, every, token) - _race(key, block).flatten(1).log_(), count)
+    if bound.shape[1] > width:
+        rest = bound[:, width]  # the highest bound that was not looked at
+        row = ((rest >= keys[:, -1] - _SLACK) & (rest > -torch.inf)).nonzero()[:, 0]
+        if len(row):
+            parts = low[row], place[row], lift[row]
+            tokens[row], keys[row] = _reach(logits, row, key[row], parts, keys[row, -1], count)
+    return tokens, keys
 
 
-def _at_least(logits: Tensor, key: Tensor, bound: Tensor, place: Tensor, lift: Tensor, count: int) -> Tensor:
-    """[N] something that `count` keys reach: best of two cheap looks, each exact about the tokens that it sees.
+def _reach(
+    logits: Tensor, of: Tensor, key: Tensor, parts: tuple[Tensor, ...], least: Tensor, count: int
+) -> tuple[Tensor, Tensor]:
+    """The `count` best of the rows `of` [M] among all tokens that can reach `least` [M], which `count` keys do.
 
-    The winners of all blocks (nothing left to hash; sharp where logits are flat) and all tokens of the most
-    promising blocks (sharp where they are peaked). `bound`, `place`, `lift` are [N, B].
+    `parts`: smallest exponential of each block, its place, and -log of it, all [M, B].
     """
-    row = torch.arange(len(key), device=key.device)[:, None]
-    winner = place + torch.arange(place.shape[1], device=key.device) * BLOCK  # [N, B]
-    winners = _gather(logits, row.expand_as(winner), winner) + lift
-    chosen = bound.topk(min(_FIRST, bound.shape[1])).indices  # [N, C]
-    token = (chosen[..., None] * BLOCK + torch.arange(BLOCK, device=key.device)).flatten(1)  # [N, C * 64]
-    inside = _gather(logits, row.expand_as(token), token) - _race(key, chosen).flatten(1).log_()
-    least = torch.full_like(key, -torch.inf, dtype=torch.float64)
-    for seen in (winners, inside):
-        if count <= seen.shape[1]:
-            least = torch.maximum(least, seen.topk(count).values[:, -1])
-    return least
+    low, place, lift = parts
+    winner = place + torch.arange(place.shape[1], device=key.device) * BLOCK  # [M, B] known without another hash
+    if count <= winner.shape[1]:
+        known = (_gather(logits, of[:, None].expand_as(winner), winner) + lift).topk(count).values[:, -1]
+        least = torch.maximum(least, known)
+    row, token = _at_least(logits[of], least[:, None] - _SLACK - lift).nonzero(as_tuple=True)  # [Q]
+    block = token // BLOCK
+    race = _exponential(_hash(key[row], token)).masked_fill_(winner[row, block] == token, 0.0).add_(low[row, block])
+    value = logits[of[row], token].double() - race.log_()
+    each = row.bincount(minlength=len(of))  # [M]
+    column = torch.arange(len(row), device=key.device) - (each.cumsum(0) - each)[row]
+    values = torch.full((len(of), int(each.max())), -torch.inf, dtype=torch.float64, device=key.device)
+    tokens = torch.full(values.shape, NONE, dtype=torch.int64, device=key.device)
+    values[row, column], tokens[row, column] = value, token
+    return _sorted(tokens, values, count)
+
+
+def _sorted(token: Tensor, value: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` best [N, count] of `token` and `value` [N, C]; NONE and -inf where there are fewer above -inf."""
+    if token.shape[1] < count:
+        value = torch.nn.functional.pad(value, (0, count - value.shape[1]), value=-torch.inf)
+        token = torch.nn.functional.pad(token, (0, count - token.shape[1]))
+    best, where = value.topk(count)
+    return token.gather(1, where).masked_fill_(best == -torch.inf, NONE), best
 
 
 def _gather(logits: Tensor, row: Tensor, token: Tensor) -> Tensor:
@@ -202,20 +226,19 @@ def _gather(logits: Tensor, row: Tensor, token: Tensor) -> Tensor:
     return logits[row, token.clamp(max=vocab - 1)].double().masked_fill_(token >= vocab, -torch.inf)
 
 
-def _best(row: Tensor, token: Tensor, value: Tensor, rows: int, count: int) -> tuple[Tensor, Tensor]:
-    """The `count` best of each row from a flat list sorted by row (all [Q]) -> tokens and values [rows, count]."""
-    each = row.bincount(minlength=rows)  # [rows]
-    column = torch.arange(len(row), device=row.device) - (each.cumsum(0) - each)[row]
-    width = max(count, int(each.max()) if rows else 0)
-    values = torch.full((rows, width), -torch.inf, dtype=torch.float64, device=row.device)
-    tokens = torch.full((rows, width), NONE, dtype=torch.int64, device=row.device)
-    values[row, column], tokens[row, column] = value, token
-    best, where = values.topk(count)
-    return tokens.gather(1, where), best
-
-
 def _tops(logits: Tensor) -> Tensor:
     """Largest logit of each block: [N, V] -> [N, B]."""
     full = logits.shape[1] // BLOCK * BLOCK
     tops = logits[:, :full].view(len(logits), full // BLOCK, BLOCK).amax(-1)
     return tops if full == logits.shape[1] else torch.cat([tops, logits[:, full:].amax(-1, keepdim=True)], 1)
+
+
+def _at_least(logits: Tensor, least: Tensor) -> Tensor:
+    """[M, V] bool, which `logits` [M, V] above -inf are at least `least` [M, B], given by block as float64."""
+    least = torch.nextafter(least.to(logits.dtype), least.new_full((), -torch.inf).to(logits.dtype))  # never too high
+    least = least.clamp(min=torch.finfo(logits.dtype).min)
+    full = logits.shape[1] // BLOCK * BLOCK
+    blocks = logits[:, :full].view(len(logits), full // BLOCK, BLOCK) >= least[:, : full // BLOCK, None]
+    if full == logits.shape[1]:
+        return blocks.flatten(1)
+    return torch.cat([blocks.flatten(1), logits[:, full:] >= least[:, -1:]], 1)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from decodekit import verify
+from decodekit import noise, verify
+from decodekit.cost import Cost
 from decodekit.errors import CompositionError
+from decodekit.kit import Run
 from decodekit.plugins.mask import Mask
 from decodekit.plugins.sample import Greedy, Sample
-from decodekit.roles import Proposal
+from decodekit.roles import Choice, Proposal
 from decodekit.rows import NONE, Rows
 from decodekit.testing.harness import run
 from decodekit.testing.oracle import FALSE_ALARM, Z_ALARM, chi_square, enumerate_law, rows_of, z_score
@@ -63,7 +66,8 @@ def test_greedy_takes_the_first_of_the_most_probable() -> None:
             assert token == int(MODEL.logits([*prompt, *text[:i]]).argmax())
     flat = torch.zeros(1, 1, 7)
     at = torch.tensor([[2]])
-    choice = Greedy().bind(None).select(rows_of([[1, 2]]), Proposal(at, torch.full_like(at, NONE)), flat, None)
+    bound = Run(model=MODEL, open=lambda thing: MODEL)
+    choice = Greedy().bind(bound).select(rows_of([[1, 2]]), Proposal(at, torch.full_like(at, NONE)), flat, None)
     assert choice.tokens.tolist() == [[0]]
 
 
@@ -117,34 +121,30 @@ def test_guesses_decide_how_much_is_taken_and_never_what(selector: object, const
 
 
 def stream_of(prompts: list[list[int]], seed: int) -> Tensor:
-    from decodekit.noise import streams
-
-    return torch.cat([streams(seed, p, 1) for p in prompts])
+    return torch.cat([noise.streams(seed, p, 1) for p in prompts])
 
 
-def judge(selector: object, rows: Rows, ask: Proposal, rule: ToyConstraint | None):  # type: ignore[no-untyped-def]  # noqa: ANN201
-    from decodekit.cost import Cost
-    from decodekit.kit import Run
-
+def judge(selector: Any, rows: Rows, ask: Proposal, rule: ToyConstraint | None) -> Choice:
     bound = Run(model=MODEL, open=lambda thing: MODEL)
     logits = MODEL.reader(Cost(), "target").read(rows, ask.at)
-    return selector.bind(bound).select(rows, ask, logits, None if rule is None else rule.bind(bound))  # type: ignore[attr-defined]
+    choice: Choice = selector.bind(bound).select(rows, ask, logits, None if rule is None else rule.bind(bound))
+    return choice
 
 
-def test_logp_is_that_of_the_processed_law() -> None:
-    rule = ToyConstraint(seed=5)
-    rows = rows_of([[1, 2], [3]])
-    ask = guessed(rows, [[4, 4], [4]])
-    for selector in (Sample(), Greedy(), Mask()):
-        choice = judge(selector, rows, ask, rule)
-        for r, prefix in enumerate([[1, 2], [3]]):
-            for k in range(int(choice.take[r].sum())):
-                text = rows.tokens[r, len(prefix) : len(prefix) + k].tolist()
-                p = MODEL.logits([*prefix, *text]).softmax(-1)
-                z = p[rule.allowed([])].sum() if not text else None
-                if z is not None:
-                    expected = float((p[choice.tokens[r, k]] / z).log())
-                    assert math.isclose(float(choice.logp[r, k]), expected, rel_tol=1e-12)
+@pytest.mark.parametrize("selector", [Sample(), Greedy(), Mask()], ids=str)
+def test_logp_is_that_of_the_processed_law(selector: object) -> None:
+    rule = ToyConstraint(seed=5, eos=())
+    prompts = [[1, 2], [3], [4, 1]]
+    texts = run(selector, MODEL, prompts, constraint=rule, max_tokens=3, eos=()).texts
+    rows = rows_of(prompts)
+    rows.stream = stream_of(prompts, 0)
+    choice = judge(selector, rows, guessed(rows, [list(text[:2]) for text in texts]), rule)
+    assert choice.logp is not None
+    for r, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
+        for k, token in enumerate(text):
+            p = MODEL.logits([*prompt, *text[:k]]).softmax(-1)
+            expected = p[token] / p[rule.allowed(text[:k])].sum()
+            assert math.isclose(float(choice.logp[r, k]), float(expected.log()), rel_tol=1e-9, abs_tol=1e-12)
 
 
 def test_a_dead_end_behind_agreeing_guesses_keeps_them() -> None:

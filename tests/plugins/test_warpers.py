@@ -18,7 +18,7 @@ from decodekit.plugins.sample import Greedy, Sample
 from decodekit.plugins.temperature import Temperature
 from decodekit.plugins.top_k import TopK
 from decodekit.plugins.top_p import TopP
-from decodekit.roles import Proposal
+from decodekit.roles import Proposal, Warper
 from decodekit.rows import NONE, Rows
 from decodekit.testing.harness import run
 from decodekit.testing.oracle import FALSE_ALARM, chi_square, enumerate_law, rows_of
@@ -82,7 +82,7 @@ def test_the_penalty_sees_guesses_but_not_what_lies_behind_them() -> None:
 
 def test_a_chain_of_warpers_gives_the_warped_law() -> None:
     model = TableModel(seed=8)
-    chain = [Temperature(0.7), RepetitionPenalty(1.5), TopP(0.9)]
+    chain: list[Warper] = [Temperature(0.7), RepetitionPenalty(1.5), TopP(0.9)]
     laws = enumerate_law(model.logits, [1, 2], 3, eos=(0,), warpers=chain)
     out = run([Sample(), *chain], model, [[1, 2]], max_tokens=3, samples=20000)
     assert chi_square(laws.plain, out.texts) > FALSE_ALARM
