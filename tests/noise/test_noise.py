@@ -131,29 +131,35 @@ def logits_for(rows: int, vocab: int, seed: int, scale: float, empty: float) -> 
 LOGITS = st.builds(
     logits_for,
     st.just(6),
-    st.sampled_from([1, 5, 63, 64, 65, 1000, 1216, 5000]),
+    st.sampled_from([1, 5, 63, 64, 65, 1000, 1216]),
     st.integers(0, 2**31),
     st.sampled_from([0.0, 1.0, 4.0, 30.0]),
     st.sampled_from([0.0, 0.5, 0.99, 1.0]),
 )
 
 
+@pytest.mark.parametrize("first", [0, 2, 64])  # blocks evaluated at first: few force the second look
 @given(LOGITS, st.booleans())
-def test_lazy_argmax_is_the_dense_one(logits: Tensor, single: bool) -> None:
+def test_lazy_argmax_is_the_dense_one(first: int, logits: Tensor, single: bool) -> None:
     stream = noise.streams(logits.shape[1], [5], 2)
     at = torch.tensor([[0, 7, 9], [3, NONE, 2]])
     logits = (logits if single else logits.double()).view(2, 3, -1)
     best, dense = (logits.double() + noise.gumbel(stream, at, logits.shape[-1])).max(-1)
-    assert torch.equal(noise.argmax(logits, stream, at), dense.masked_fill(best == -torch.inf, NONE))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(noise, "_FIRST", first)
+        assert torch.equal(noise.argmax(logits, stream, at), dense.masked_fill(best == -torch.inf, NONE))
 
 
-@given(LOGITS, st.sampled_from([1, 2, 64, 300]))
-def test_lazy_order_is_the_dense_one(logits: Tensor, count: int) -> None:
+@pytest.mark.parametrize("first", [0, 64])
+@given(LOGITS, st.sampled_from([1, 2, 8, 64, 300]))
+def test_lazy_order_is_the_dense_one(first: int, logits: Tensor, count: int) -> None:
     stream, at = noise.streams(logits.shape[1], [6], 6), torch.tensor([0, 1, 2, NONE, 4, 5])
     dense = logits.double() + noise.gumbel(stream, at[:, None], logits.shape[1])[:, 0]
     keys, tokens = dense.sort(-1, descending=True)
     tokens = tokens.masked_fill(keys == -torch.inf, NONE)
-    got, value = noise.order(logits, stream, at, count)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(noise, "_FIRST", first)
+        got, value = noise.order(logits, stream, at, count)
     short = max(0, count - logits.shape[1])
     assert torch.equal(got, torch.nn.functional.pad(tokens[:, :count], (0, short), value=NONE))
     torch.testing.assert_close(
