@@ -66,6 +66,11 @@ class Vocabulary:
         """Bytes of the longest token."""
         return max(map(len, self.tokens), default=0)
 
+    @cached_property
+    def all_bytes(self) -> bool:
+        """Whether each single byte is a token, so that any text can be spelled."""
+        return all(bytes([byte]) in self.by_bytes for byte in range(256))
+
     def spell(self, text: bytes) -> list[int] | None:
         """Some ids whose bytes are `text`, longest token first; None where the vocabulary cannot spell it so."""
         out: list[int] = []

@@ -39,6 +39,8 @@ class Words:
     def _spelled(self, text: bytes) -> list[bool]:
         """[len + 1] whether the tokens can spell the rest of `text` from each byte on."""
         known, longest = self.vocabulary.by_bytes, self.vocabulary.longest
+        if self.vocabulary.all_bytes:
+            return [True] * (len(text) + 1)
         ends = [False] * len(text) + [True]
         for at in range(len(text) - 1, -1, -1):
             widths = range(1, min(longest, len(text) - at) + 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import random
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from decodekit.constraints.cursor import Compiled, Cursor, tokens_of
 from decodekit.constraints.vocabulary import Vocabulary
@@ -47,6 +48,12 @@ def small_tokenizer(size: int = 400) -> PreTrainedTokenizerFast:
     )
     core.train_from_iterator(CORPUS, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="<end>")
+
+
+@functools.cache
+def real_tokenizer(folder: Path) -> Any:
+    """A tokenizer from disk, loaded once."""
+    return AutoTokenizer.from_pretrained(str(folder))
 
 
 def run_of(tokenizer: Any, vocab: int, eos: tuple[int, ...] = (1,)) -> Run:
