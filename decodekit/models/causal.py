@@ -1,4 +1,4 @@
-"""A causal language model as a reader of rows: it follows the text through its cache and says what comes next (law 1)."""
+"""A causal language model as a reader of rows: it follows the text through its cache (law 1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fallback cache: a stock `DynamicCache` that is only ever appended to; what is stale stays in it as a masked hole."""
+"""The fallback cache: a stock `DynamicCache`, only ever appended to; what is stale stays in it as a masked hole."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class HolesReader(Follower):
         most = int(self._live.sum(1).max())
         if 2 * most > self._live.shape[1] or self._live.shape[1] < 64:
             return
-        order = self._live.to(torch.uint8).argsort(1, descending=True, stable=True)[:, :most]  # [R, most]
+        order = (~self._live).to(torch.uint8).sort(dim=1, stable=True).indices[:, :most]  # [R, most]
         self._slot, self._live = self._slot.gather(1, order), self._live.gather(1, order)
         for layer in self._cache.layers:
             layer.keys, layer.values = _take(layer.keys, order), _take(layer.values, order)

@@ -41,7 +41,8 @@ def load(
             (model, tokenizer) pair, or a decodekit model, which is passed through.
         tokenizer: a tokenizer object or folder, where the model's own is not meant.
         dtype: of the parameters, by name or as torch.dtype. Default: float32 on a CPU, the checkpoint's own elsewhere.
-        device: where to put the model. device_map: as in transformers (accelerate); not together with `device`.
+        device: where to put the model.
+        device_map: as in transformers (accelerate); not together with `device`.
         attn: attention implementation, "sdpa" or "eager".
         cache: "slab" (ours), "holes" (transformers' own, append-only) or "none" (re-read everything); by default the
             fastest that is known, or for a family that we do not know found, to be exact for this model.
@@ -51,7 +52,8 @@ def load(
         UnknownModel: nothing to load under this name. ModelError: it cannot be served. Each in one sentence.
     """
     if isinstance(model, tuple) and len(model) == 2:
-        model, tokenizer = model[0], tokenizer or model[1]
+        pair: tuple[object, Any] = model
+        model, tokenizer = pair[0], tokenizer or pair[1]
     if isinstance(model, str | os.PathLike):
         options = {"attn_implementation": attn, "trust_remote_code": trust_remote_code}
         hf, found, name = _from_name(os.fspath(model), tokenizer, _placed(dtype, device, device_map), options)
@@ -145,8 +147,8 @@ def _wrap(hf: Any, tokenizer: Any, name: str, cache: CacheKind | None) -> HFMode
     config = hf.config.get_text_config()
     if len(tokenizer) > config.vocab_size:
         raise ModelError(
-            f"the tokenizer has {len(tokenizer)} tokens and model {name!r} only {config.vocab_size}: they do not belong "
-            "together; give the model's own tokenizer"
+            f"the tokenizer has {len(tokenizer)} tokens and model {name!r} only {config.vocab_size}: they do not "
+            "belong together; give the model's own tokenizer"
         )
     hf.eval()
     if not masked:

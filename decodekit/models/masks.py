@@ -122,7 +122,7 @@ class Masks:
         dtype: torch.dtype,
         last_resort: Tensor | None = None,
     ) -> Any:
-        """The mask of queries at `position` [B, F] over keys at `slot` ([T] or [B, T]), of which only `live` [B, T] count.
+        """The mask of queries at `position` [B, F] over keys at `slot` ([T] or [B, T]), of which `live` [B, T] count.
 
         One [B, 1, F, T] tensor, or a dict of them by kind of layer where a model has both. Queries that would see
         nothing at all (padding: attention over nothing is NaN) see the keys `last_resort` [B, T].

@@ -1,4 +1,4 @@
-"""Which physical row of the cache each logical row lives in. Plain lists: a decision a round, not a tensor operation."""
+"""Which physical row of the cache each logical row lives in. Plain lists: decisions, not tensor operations."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 FIRST = 64  # slots of the smallest slab
 
 
-class Slabs(Cache):
+class Slabs(Cache):  # type: ignore[misc]
     """A cache of transformers whose layers are slabs [S, H, T, D]: S physical rows, T slots, grown geometrically.
 
     Before a forward pass :meth:`aim` says which rows it computes and where they write. The first pass makes the layers.

@@ -148,12 +148,25 @@ def test_reading_through_a_cache_is_reading_plainly(family: str, cache: str, att
     run()
 
 
-@pytest.mark.parametrize("cache", list(READERS))
-@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma3"])
-def test_in_double_precision_to_ten_digits(family: str, cache: str) -> None:
-    model = build(family, "eager", torch.float64)
+def norms_in_double(model: Any) -> Any:
+    """Stock RMS norms compute in float32 whatever they are given: take torch's, or ten digits cannot be seen."""
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child).__name__.endswith("RMSNorm") and not isinstance(child, torch.nn.RMSNorm):
+                own = torch.nn.RMSNorm(child.weight.shape[0], eps=child.variance_epsilon, dtype=torch.float64)
+                own.weight.data.copy_(child.weight.data)
+                own.requires_grad_(False)
+                setattr(parent, name, own)
+    return model
 
-    @settings(max_examples=25)
+
+@pytest.mark.parametrize("cache", list(READERS))
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox", "opt", "phi", "llama", "qwen3", "mistral"])
+def test_in_double_precision_to_ten_digits(family: str, cache: str) -> None:
+    # sdpa: stock eager attention takes its softmax in float32 in most families
+    model = norms_in_double(build(family, "sdpa", torch.float64))
+
+    @settings(max_examples=8)
     @given(events=EVENTS, seed=st.integers(0, 999))
     def run(events: list[tuple[str, int]], seed: int) -> None:
         play = Play(model, READERS[cache](Forward(model, family, None)), 1e-10, seed)
