@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -42,7 +43,8 @@ def hf(
     Args:
         strategy: as for :func:`decodekit.generate`. Without a selector it follows `do_sample`: sampling or argmax.
         constraint: as for :func:`decodekit.generate`; it needs `tokenizer`.
-        tokenizer: of the model; `generate` does not hand its own on.
+        tokenizer: of the model; `generate` does not hand its own on. Only constraints need it, and models that were
+            not loaded from a folder which has one.
         seed: of the noise field; None draws one from torch's global generator, so that `set_seed` decides.
         streamer: as for `generate`, which does not hand its own on to a callable.
 
@@ -111,8 +113,31 @@ class HFGenerate:
             strategy = self._strategy
             if not any("selector" in part.about.roles for part in strategy.parts):
                 strategy = strategy | ("sample" if sample else "greedy")
-            self._made[key] = Decoder(model, strategy, self._constraint, tokenizer=self._tokenizer)
+            self._made[key] = Decoder(model, strategy, self._constraint, tokenizer=self._speller(model))
         return self._made[key]
+
+    def _speller(self, model: Any) -> Any:
+        """The tokenizer, if one is known: ids are all that the loop itself needs."""
+        if self._tokenizer is not None:
+            return self._tokenizer
+        folder = str(getattr(model, "name_or_path", "") or "")
+        if folder and (Path(folder) / "tokenizer_config.json").is_file():
+            return folder
+        if self._constraint is not None or any("constraint" in part.about.roles for part in self._strategy.parts):
+            raise OptionError(
+                "a constraint needs the model's tokenizer, which generate does not hand on: call "
+                "decodekit.hf(..., tokenizer=tokenizer)"
+            )
+        return _NoTokenizer()
+
+
+class _NoTokenizer:
+    """Stands for a tokenizer where only ids matter."""
+
+    all_special_ids: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return 0
 
 
 class _Padded:
@@ -137,7 +162,7 @@ class _Padded:
         for line in range(len(self.prompts)):
             text = self._last.get((line, slot), [])[:length]
             lines.append(text + [self._pad] * (length - len(text)))
-        new = torch.tensor(lines, dtype=self.prompts.dtype, device=self.prompts.device).reshape(-1, length)
+        new = torch.tensor(lines, dtype=self.prompts.dtype, device=self.prompts.device).reshape(len(lines), length)
         return torch.cat([self.prompts, new], 1)
 
 

@@ -51,8 +51,12 @@ def generate(
         raise OptionError("--stream prints one growing text: drop --json, -n and further prompts, or --stream")
     chosen = _constraint(json_schema, regex, choice, sql_schema, database)
 
+    from transformers.utils import logging
+
     from decodekit.api import Decoder
 
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()  # "loading weights" in a log or a pipe
     decoder = Decoder(
         model,
         strategy,

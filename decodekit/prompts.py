@@ -84,10 +84,11 @@ def _prompt(value: Any, model: Model, which: str) -> Prompt:
 def _from_text(text: str, model: Model, which: str) -> list[int]:
     tokenizer = model.tokenizer
     try:
-        ids = [int(i) for i in tokenizer.encode(text)]
-        bare = [int(i) for i in tokenizer.encode(text, add_special_tokens=False)]
+        text.encode()
     except UnicodeEncodeError as problem:
         raise PromptError(f"{which} holds a lone surrogate at character {problem.start}; repair its encoding") from None
+    ids = [int(i) for i in tokenizer.encode(text)]
+    bare = [int(i) for i in tokenizer.encode(text, add_special_tokens=False)]
     closing = {*model.eos, getattr(tokenizer, "sep_token_id", None)}
     while ids and ids[-1] in closing and len(ids) > len(bare):  # text is to be continued, not closed
         ids.pop()

@@ -173,7 +173,7 @@ def held_back(text: str, stops: Sequence[str]) -> int:
     longest = max((len(stop) for stop in stops), default=1) - 1
     for size in range(min(longest, len(text)), 0, -1):
         tail = text[-size:]
-        if any(stop.startswith(tail) for stop in stops):
+        if any(len(stop) > size and stop.startswith(tail) for stop in stops):
             return size
     return 0
 
