@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -137,7 +138,9 @@ def test_a_canvas_filled_in_one_round_is_the_product_of_its_cells(seed: int) -> 
     assert model.mask is not None
     canvas = [random.Random(seed).randrange(3), *[model.mask] * 3]
     cells = [model.cell(canvas, i).softmax(0).tolist() for i in (1, 2, 3)]
-    law = {(a, b, c): cells[0][a] * cells[1][b] * cells[2][c] for a in range(3) for b in range(3) for c in range(3)}
+    law: dict[Text, float] = {}
+    for a, b, c in itertools.product(range(3), repeat=3):
+        law[a, b, c] = cells[0][a] * cells[1][b] * cells[2][c]
     out = run(Threshold(tau=0.0, sample=True), model, [canvas[:1]], max_tokens=3, samples=SAMPLES, seed=seed)
     assert out.rounds == 1
     assert chi_square(law, out.texts) > FALSE_ALARM
