@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import typing
 from collections.abc import Iterator
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, Final, Literal
 
 import jsonschema
 import pydantic
+from typing_extensions import is_typeddict
 
 from decodekit.constraints.base import Bound, vocabulary_for
 from decodekit.constraints.cursor import Compiled
@@ -96,7 +96,7 @@ class Source:
 def is_type(value: object) -> bool:
     """Whether `value` is a type with fields: a pydantic model, a dataclass or a TypedDict."""
     return isinstance(value, type) and (
-        issubclass(value, pydantic.BaseModel) or is_dataclass(value) or typing.is_typeddict(value)
+        issubclass(value, pydantic.BaseModel) or is_dataclass(value) or is_typeddict(value)
     )
 
 
@@ -213,8 +213,10 @@ def _places(node: object, key: str, path: tuple[object, ...] = ()) -> Iterator[t
 
 def _refusal(message: str, document: dict[str, Any] | Literal[True]) -> ConstraintError:
     """The engine's refusal as one sentence that names the keyword and where it stands."""
-    reason = next((line for line in message.splitlines() if "failed to compile JSON schema" in line), message)
-    reason = " ".join(reason.split("failed to compile JSON schema:")[-1].split())
+    lines = [line.strip() for line in message.splitlines()]
+    first = next((line for line in lines if "failed to compile JSON schema" in line), lines[0])
+    detail = next((line for line in lines if line.startswith("error: ")), "")  # of a regular expression inside
+    reason = detail.removeprefix("error: ") or first.split("failed to compile JSON schema:")[-1].strip()
     listed = re.search(r"Unimplemented keys: (\[.*\])", reason)
     if not listed:
         return ConstraintError(f"the schema cannot be enforced: {_clip(reason)}; change that part of it")

@@ -33,7 +33,7 @@ SCHEMA = {
     "required": ["id", "name"],
     "additionalProperties": False,
 }
-KINDS = {
+KINDS: dict[str, Any] = {
     "regex": Regex(r"(the|café|[0-9]{1,3})( (quick|日本|name)){0,4}"),
     "table": Regex(r"(the|café|[0-9]{1,3})( (quick|日本|name)){0,4}", "outlines_core"),
     "words": Regex(r"(?i)\w{2,6}( \w+)?"),

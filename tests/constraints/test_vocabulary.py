@@ -7,7 +7,7 @@ import functools
 import unicodedata
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given, settings
@@ -18,7 +18,7 @@ from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 from decodekit.constraints.vocabulary import SPACE, byte_alphabet, vocabulary_of
 from decodekit.errors import ConstraintError
 
-TEXTS = st.text(alphabet=st.characters(exclude_categories=("Cs",), exclude_characters=SPACE), max_size=40)
+TEXTS = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters=SPACE), max_size=40)
 REAL = ["tok-gpt2", "tok-neox20b", "tok-mistral-v1", "tok-mistral-v3", "tok-cl100k", "lm-stories260k"]
 
 
@@ -48,7 +48,7 @@ def unigram_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>")
 
 
-def check(tokenizer: Any, text: str, normal: str | None = None) -> None:
+def check(tokenizer: Any, text: str, normal: Literal["NFC"] | None = None) -> None:
     vocabulary = vocabulary_of(tokenizer)
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     written = text if normal is None else unicodedata.normalize(normal, text)
