@@ -97,4 +97,4 @@ def test_masked_loss_reads_only_masked_cells() -> None:
 
 def test_data_hash_changes_with_the_seed() -> None:
     assert batches.data_hash(SETTINGS["base"], 50) != batches.data_hash(replace(SETTINGS["base"], seed=9), 50)
-    assert len(next(batches.steps(SETTINGS["base"], WORDS))) == 2
+    assert len(next(batches.steps(SETTINGS["base"], WORDS))) == SETTINGS["base"].batch // SETTINGS["base"].chunk
