@@ -31,7 +31,7 @@ class Product:
         # A part lifts its own mask past a guess that it refuses; the others do not know of that refusal.
         here = at[:, :-1].clamp(min=0)
         guess = rows.tokens.gather(1, here.clamp(max=rows.tokens.shape[1] - 1))  # [R, K - 1]
-        known = (at[:, :-1] != NONE) & (here < rows.tokens.shape[1]) & (guess >= 0) & (guess < allowed.shape[-1])
+        known = (here < rows.tokens.shape[1]) & (guess >= 0) & (guess < allowed.shape[-1])
         legal = allowed[:, :-1].gather(-1, guess.clamp(0, allowed.shape[-1] - 1)[..., None])[..., 0]  # [R, K - 1]
         refused = (~legal & known).cumsum(1) > 0  # [R, K - 1]
         allowed[:, 1:] |= refused[..., None]

@@ -85,15 +85,14 @@ def test_admits_and_complete(seed: int) -> None:
 
 
 def test_later_parts_are_asked_only_about_what_is_left() -> None:
-    parts = toys(0, 1)
-    rows, texts = walked(parts, 0, [1, 1, 1])
-    made = product(parts)
-    made.parts[1].cost.checks = 0  # type: ignore[attr-defined]
-    made.parts[1].admits(rows, rows.n, torch.full((3, 1), NONE))
-    cost = made.parts[1].cost  # type: ignore[attr-defined]
-    cost.checks = 0
+    parts = toys(3, 53)
+    rows, texts = walked(parts, 0, [1, 2, 3])
+    left = sum(len(parts[0].allowed(text)) for text in texts)
+    assert left < 3 * VOCAB
+    about = Run(model=TableModel(vocab=VOCAB), open=lambda thing: TableModel())
+    made = Product([part.bind(about) for part in parts])
     made.admits(rows, rows.n, torch.arange(VOCAB).expand(3, -1))
-    assert cost.checks == 3 * VOCAB + sum(len(parts[0].allowed(text)) for text in texts)
+    assert about.cost.checks == 3 * VOCAB + left
 
 
 class Fixed:
