@@ -12,7 +12,7 @@ export TOKENIZERS_PARALLELISM := false
 .DELETE_ON_ERROR:
 
 demo: setup
-	@$(BIN)/python examples/demo.py
+	@$(BIN)/decodekit demo
 
 test: lint types docs-check
 	$(BIN)/python -m pytest -n $(WORKERS) -q

@@ -1,0 +1,121 @@
+"""`decodekit demo`: the main job in six blocks on the embedded models, readable without reading code."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+import decodekit as dk
+from decodekit.models.zoo.data import DATABASES, JSON_SCHEMAS, json_prompt, sql_prompt
+
+SENTENCE = "Our contact in Oslo is Mira Valdez, aged 34, who has joined the club (mira.valdez@post.org)."
+QUESTION = "Which 3 pets of the species dog have the highest age?"
+SEED = 7
+
+
+def demo(console: Console, trace: Path) -> None:
+    """Run all blocks, print to `console`, and save the trace of the particle run to the file `trace`."""
+    began = time.perf_counter()
+    console.print(Panel.fit("decodekit on its own embedded models: nothing is downloaded, everything runs here."))
+    for number, block in enumerate((_json, _sql, _speculative, _diffusion), start=1):
+        console.rule(f"{number}. {(block.__doc__ or '').splitlines()[0]}", align="left")
+        block(console)
+    console.rule(f"5. {_particles.__doc__}", align="left")
+    _particles(console, trace)
+    console.rule(f"done in {time.perf_counter() - began:.0f} s", align="left")
+
+
+def _say(console: Console, label: str, value: object) -> None:
+    console.print(Text(f"  {label:<15}", style="dim") + Text(str(value)), soft_wrap=True)
+
+
+def _json(console: Console) -> None:
+    """A sentence becomes a JSON record"""
+    prompt = json_prompt("person", SENTENCE)
+    free = dk.generate("zoo:base", prompt, strategy="temperature(1.5) | sample", seed=SEED, max_tokens=80)
+    held = dk.generate(
+        "zoo:base",
+        prompt,
+        strategy="temperature(1.5) | sample",
+        constraint=dk.json_schema(JSON_SCHEMAS["person"]),
+        seed=SEED,
+        max_tokens=120,
+    )
+    best = dk.generate("zoo:base", prompt, constraint=dk.json_schema(JSON_SCHEMAS["person"]), strategy="greedy")
+    _say(console, "sentence", SENTENCE)
+    _say(console, "hot, free", free.text)
+    _say(console, "hot, schema", f"{held.text}   <- whatever is drawn, it fits the schema")
+    _say(console, "greedy, schema", best.text)
+    _say(console, "as an object", best.value)
+
+
+def _sql(console: Console) -> None:
+    """A question becomes SQL that can only name this database's tables and columns"""
+    database = DATABASES["vet"]
+    out = dk.generate(
+        "zoo:base",
+        sql_prompt("vet", QUESTION),
+        strategy="greedy",
+        constraint=dk.sql(schema=database.ddl),
+        max_tokens=100,
+    )
+    _say(console, "question", QUESTION)
+    _say(console, "statement", out.text)
+    connection = database.connect()
+    try:
+        _say(console, "rows", connection.execute(out.text).fetchall())
+    finally:
+        connection.close()
+
+
+def _speculative(console: Console) -> None:
+    """The same text from fewer passes of the large model: a small one drafts, the large one checks"""
+    prompt = json_prompt("person", SENTENCE)
+    constraint = dk.json_schema(JSON_SCHEMAS["person"])
+    plain = dk.generate("zoo:base", prompt, strategy="sample", constraint=constraint, seed=SEED)
+    drafted = dk.generate(
+        "zoo:base",
+        prompt,
+        strategy="speculative(draft='zoo:draft', k=5) | sample",
+        constraint=constraint,
+        seed=SEED,
+    )
+    _say(console, "text", drafted.text)
+    _say(console, "same as without", drafted.text == plain.text)
+    saved = 1 - drafted.cost.calls / plain.cost.calls
+    _say(console, "model calls", f"{plain.cost.calls} alone, {drafted.cost.calls} with the draft ({saved:.0%} saved)")
+
+
+def _diffusion(console: Console) -> None:
+    """A diffusion model fills the whole answer at once: all cells that are certain are settled in the same round"""
+    prompt = json_prompt("person", SENTENCE)
+    one = dk.generate("zoo:masked", prompt, strategy="threshold(tau=1.1)", max_tokens=48)
+    many = dk.generate("zoo:masked", prompt, strategy="threshold(tau=0.9)", max_tokens=48)
+    _say(console, "one at a time", f"{one.cost.rounds:3d} rounds  {one.text}")
+    _say(console, "threshold 0.9", f"{many.cost.rounds:3d} rounds  {many.text}")
+
+
+def _particles(console: Console, trace: Path) -> None:
+    """Particles sample from the model given that the answer is valid, and their weights say how likely that was"""
+    out = dk.generate(
+        "zoo:base",
+        sql_prompt("vet", "Which pets are there?"),
+        strategy="temperature(1.5) | awrs | smc(particles=8)",
+        constraint=dk.sql(schema=DATABASES["vet"].ddl),
+        seed=SEED,
+        max_tokens=60,
+    )
+    table = Table("weight", "statement", box=None, pad_edge=False)
+    for text, weight in sorted(out.posterior().items(), key=lambda item: -item[1]):
+        table.add_row(f"{weight:.3f}", text)
+    console.print(table)
+    _say(console, "evidence", f"log P(valid) is about {out.evidence:.3f}")
+    _say(console, "checks", f"{out.cost.checks} single-token checks, {out.cost.masks} full masks")
+    if out.trace is not None:
+        out.trace.save(trace)
+        _say(console, "trace", f"every token's story is in {trace}")

@@ -1,0 +1,15 @@
+"""A masked diffusion model fills a canvas: every cell that is certain enough is settled in the same round."""
+
+import decodekit as dk
+
+PROMPT = "Our contact in Oslo is Mira Valdez, aged 34, who has joined the club (mira.v@post.org).\nperson as JSON:\n"
+
+
+def main() -> None:
+    for tau in (1.1, 0.9, 0.5):
+        out = dk.generate("zoo:masked", PROMPT, strategy=f"threshold(tau={tau})", max_tokens=48)
+        print(f"tau {tau}: {out.cost.rounds} rounds  {out.text}")
+
+
+if __name__ == "__main__":
+    main()
