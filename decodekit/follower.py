@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from decodekit.rows import Rows
+from decodekit.rows import NONE, Rows
 
 
 class Follower(ABC):
@@ -43,27 +43,32 @@ class Follower(ABC):
         Returns what :meth:`feed` returned.
         """
         only = ~rows.done if only is None else only
+        stands = self._stands(rows)
+        keep = torch.minimum(stands, upto)
+        if again is not None:
+            keep = torch.minimum(keep, again)
+        # Rows that were not asked lag behind, and catch up by themselves when they are. Set before feeding, so that a
+        # feed that is interrupted leaves nothing that claims to be absorbed.
+        self._have = torch.where(only, keep, stands)
+        out = self.feed(rows, keep, upto, only)
+        self._have = torch.where(only, upto, self._have)
+        return out
+
+    def _stands(self, rows: Rows) -> Tensor:
+        """[R] how many tokens of each row the state holds that the rows still say; and remember what they say now."""
         self._replay(rows)
         seen, tokens = self._seen, rows.tokens
         assert seen is not None  # _replay made it
-        width = min(seen.shape[1], tokens.shape[1])
-        differs = torch.nn.functional.pad(seen[:, :width] != tokens[:, :width], (0, 1), value=True)
-        same = differs.to(torch.uint8).argmax(1)  # [R] length of the common prefix
-        keep = torch.minimum(torch.minimum(same, self._have), upto)
-        if again is not None:
-            keep = torch.minimum(keep, again)
-        out = self.feed(rows, keep, upto, only)
-        if bool(only.all()):
-            self._seen, self._have = tokens.clone(), upto.clone()
-        else:  # rows that were not asked lag behind, and catch up by themselves when they are
-            old = torch.nn.functional.pad(seen, (0, max(0, tokens.shape[1] - seen.shape[1])))
-            self._seen = torch.where(only[:, None], tokens, old[:, : tokens.shape[1]])
-            self._have = torch.where(only, upto, self._have)
-        return out
+        if seen.shape[1] != tokens.shape[1]:
+            seen = torch.nn.functional.pad(seen, (0, tokens.shape[1] - seen.shape[1]), value=NONE)
+        same = (seen != tokens).view(torch.uint8).argmax(1)  # [R] length of the common prefix
+        self._seen = tokens.clone()
+        self._seen[:, -1] = NONE  # the spare column holds no token: rows that differ nowhere differ there
+        return torch.minimum(same, self._have)
 
     def _replay(self, rows: Rows) -> None:
         if self._seen is None:
-            self._seen, self._have = rows.tokens[:, :0], torch.zeros_like(rows.n)
+            self._seen, self._have = torch.full_like(rows.tokens, NONE), torch.zeros_like(rows.n)
             self._version = len(rows.moves)
         for index in rows.moves[self._version :]:
             self.fork(index)

@@ -70,15 +70,14 @@ class CausalReader(Follower):
 
     def feed(self, rows: Rows, keep: Tensor, upto: Tensor, only: Tensor) -> Tensor:
         """Absorb what is new and return [R, C, V], the logits after the last C tokens of each row."""
-        table = torch.stack([keep, upto, only.long(), rows.done.long(), self._have]).tolist()  # one look at the device
+        # One look at the device: [R, 4]; `_have` is what stands of each row, also of those that are not asked.
+        table = torch.stack([self._have, upto, only, rows.done], 1).tolist()
+        self._guard([row[1] for row in table if row[2]])
         if not self._places.of:
             self._places.of = [NONE] * len(rows)
-        asked = [bool(flag) for flag in table[2]]
-        held = [k if flag else h for k, flag, h in zip(table[0], asked, table[4], strict=True)]
         sources = list(self._places.of)
-        self._places.settle(held, [bool(flag) for flag in table[3]])
-        needs = [Need(r, self._places.of[r], table[0][r], table[1][r]) for r, flag in enumerate(asked) if flag]
-        self._guard(needs)
+        self._places.settle([row[0] for row in table], [bool(row[3]) for row in table])
+        needs = [Need(r, self._places.of[r], have, end) for r, (have, end, ask, _) in enumerate(table) if ask]
         readers, copies = _shared(needs, sources, rows.tokens)
         out = self._pass(rows, readers, bool(len(needs) == len(rows) == len(readers)))
         for need, twin in copies:
@@ -86,9 +85,10 @@ class CausalReader(Follower):
             out[need.row] = out[twin.row]
         return out
 
-    def _guard(self, needs: Sequence[Need]) -> None:
-        context = self._forward.context
-        longest = max((need.upto for need in needs), default=0)
+    def _guard(self, lengths: Sequence[int]) -> None:
+        context, longest = self._forward.context, max(lengths, default=1)
+        if min(lengths, default=1) < 1:
+            raise ModelError(f"{self._forward.name} predicts from what stands before, and nothing stands before position 0")
         if context is not None and longest > context:
             raise ModelError(
                 f"{self._forward.name} reads at most {context} tokens, and this text has {longest}; "
@@ -101,19 +101,17 @@ class CausalReader(Follower):
         for need in needs:
             width = need.upto - need.keep
             buckets.setdefault(0 if width <= 8 else (width - 1).bit_length(), []).append(need)
+        shape = len(rows), self._columns, self._forward.vocab
         out: Tensor | None = None
         for bucket in buckets.values():
             bucket.sort(key=lambda need: need.place)
-            logits = self._run(rows, bucket)  # [B, C, V]
+            logits = self._run(rows, bucket)  # [B, at most C, V]
             order = [need.row for need in bucket]
             if everybody and len(buckets) == 1 and order == list(range(len(rows))):
                 return logits
-            if out is None:
-                out = logits.new_zeros(len(rows), *logits.shape[1:])
-            out[torch.tensor(order, device=out.device)] = logits
-        if out is None:
-            return torch.zeros(len(rows), self._columns, self._forward.vocab, device=rows.device)
-        return out
+            out = logits.new_zeros(shape) if out is None else out
+            out[torch.tensor(order, device=out.device), -logits.shape[1] :] = logits
+        return torch.zeros(shape, dtype=self._forward.out, device=rows.device) if out is None else out
 
     def _run(self, rows: Rows, needs: Sequence[Need]) -> Tensor:
         """One bucket, in chunks of columns; [B, C, V] of the last C."""

@@ -26,6 +26,7 @@ class Forward:
         self.device = model.get_input_embeddings().weight.device
         self.dtype = model.get_input_embeddings().weight.dtype
         self.out = torch.float64 if self.dtype == torch.float64 else torch.float32
+        self._counted = torch.arange(256, device=self.device)[None]  # [1, 256], grows
         takes = inspect.signature(type(model).forward).parameters
         self._keeps, self._positions = "logits_to_keep" in takes, "position_ids" in takes
         own = set(map(id, (*model.get_input_embeddings().parameters(), *model.get_output_embeddings().parameters())))
@@ -44,7 +45,7 @@ class Forward:
         mask: Any = None
         if isinstance(at, int):
             ids = tokens[:, at : at + width]
-            position = torch.arange(at, at + width, device=ids.device)[None]  # [1, F]
+            position = self._positions_to(at + width)[:, at:]  # [1, F]
             # One new token, or a whole text from its start: the model's own causal mask is right, and cheapest.
             if width > 1 and at > 0:
                 mask = self._mask(position, upto)
@@ -83,7 +84,13 @@ class Forward:
         return logits[:, -wanted:].to(self.out)
 
     def _mask(self, position: Tensor, upto: int) -> Any:
-        return self.masks.build(position, torch.arange(upto, device=position.device), None, self.dtype)
+        return self.masks.build(position, self._positions_to(upto)[0], None, self.dtype)
+
+    def _positions_to(self, end: int) -> Tensor:
+        """[1, end], made once: a round of a small model has no time to count."""
+        if self._counted.shape[1] < end:
+            self._counted = torch.arange(2 * end, device=self.device)[None]
+        return self._counted[:, :end]
 
     def bill(self, cost: ModelCost, spans: Sequence[tuple[int, int]], computed: int, columns: int) -> None:
         """Count one pass that absorbed the tokens [keep, upto) of each row.
