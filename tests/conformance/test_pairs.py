@@ -1,0 +1,152 @@
+"""Every pair of registered plugins, with and without a constraint, over both kinds of model: it works, or is refused.
+
+A cell is green if it decodes, a batch is its single runs, and the law is of the declared class; or composition refuses
+it with a sentence. Anything else (another exception, a hang, a wrong law) fails.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+
+from decodekit.compose import compose
+from decodekit.constraints.vocabulary import Vocabulary
+from decodekit.errors import CompositionError
+from decodekit.registry import load, names
+from decodekit.rows import NONE, Retired
+from decodekit.testing.harness import kit_for, run
+from decodekit.testing.oracle import FALSE_ALARM, Z_ALARM, chi_square, enumerate_law, rows_of, z_score
+from decodekit.testing.tables import TableModel
+from decodekit.testing.toy import ToyConstraint
+
+LETTERS = 'abtrue{}":1 SELCTFROM*,;()'
+SPELLING = Vocabulary((b"", *(letter.encode() for letter in dict.fromkeys(LETTERS))))
+"""Ids are letters, so that real constraints have something to say; 0 ends the text."""
+V = len(SPELLING)
+TABLE = TableModel(vocab=V, seed=2, scale=1.2, tokenizer=SPELLING)
+MASKED = TableModel(vocab=6, seed=2, masked=True)
+DRAFT = TableModel(vocab=V, seed=2, scale=1.2, blur=0.8, tokenizer=SPELLING)
+TOY = ToyConstraint(seed=3, vocab=V, refuse=0.8, dead_ends=True)
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "temperature": {"value": 0.8},
+    "top_k": {"k": 6},
+    "top_p": {"p": 0.9},
+    "min_p": {"p": 0.05},
+    "repetition_penalty": {"penalty": 1.3},
+    "smc": {"particles": 3, "ess": 0.9},
+    "speculative": {"draft": DRAFT, "k": 2},
+    "threshold": {"tau": 0.6, "block": 3},
+    "regex": {"pattern": "[abt]{1,3}"},
+    "choice": {"options": ("ab", "at", "b")},
+    "json_schema": {"schema": {"type": "boolean"}},
+    "sql": {"schema": "CREATE TABLE a (b INTEGER, t TEXT)"},
+}
+PROMPTS, MOST, SAMPLES, HORIZON = [[1, 2], [3], [2, 1, 1]], [6, 3, 5], 300, 2
+
+
+def example(name: str) -> Any:
+    return load(name)(**EXAMPLES.get(name, {}))
+
+
+class Asked:
+    """What bound constraints allow, asked text by text: for real ones there is no other account of it."""
+
+    def __init__(self, strategy: Sequence[Any], constraint: Any, prompt: Sequence[int]) -> None:
+        kit, _ = kit_for(strategy, TABLE, constraint=constraint)
+        self.bound, self.prompt = kit.constraint, prompt
+
+    def allowed(self, generated: Sequence[int]) -> list[int]:
+        if self.bound is None:
+            return list(range(V))
+        rows = rows_of([[*self.prompt, *generated]], start=len(self.prompt))
+        ids: list[int] = self.bound.mask(rows, rows.n[:, None])[0, 0].nonzero()[:, 0].tolist()
+        return ids
+
+
+def facts(row: Retired) -> tuple[list[int], str, float]:
+    return row.tokens, row.reason, row.logw
+
+
+def law_fits(strategy: Sequence[Any], constraint: Any, keeps: str, weighs: bool) -> None:
+    """Spot check. A population over a selector that gives no weights knows of dead ends only."""
+    kit, _ = kit_for(strategy, TABLE, constraint=constraint)
+    prompt = PROMPTS[0]
+    laws = enumerate_law(TABLE.logits, prompt, HORIZON, TABLE.eos, Asked(strategy, constraint, prompt), kit.warpers)
+    out = run(strategy, TABLE, [prompt], constraint=constraint, max_tokens=HORIZON, samples=SAMPLES, seed=5)
+    width = kit.population.width
+    if keeps == "exact":
+        ends = [(*row.tokens[row.start :], *((NONE,) if row.reason == "dead end" else ())) for row in out.rows[::width]]
+        assert chi_square(laws.masked, ends) > FALSE_ALARM
+    else:
+        weight = torch.tensor([row.logw for row in out.rows], dtype=torch.float64).exp().view(SAMPLES, width)
+        alive = sum(p for text, p in laws.masked.items() if text[-1:] != (NONE,))
+        assert abs(z_score(weight.mean(1), laws.evidence if weighs else alive)) < Z_ALARM
+
+
+def green(strategy: Sequence[Any], model: TableModel, constraint: Any) -> bool:
+    """Whether it works; False if it is refused as it should be."""
+    try:
+        composition = compose(list(strategy), model.gives, () if constraint is None else (constraint,))
+        kit_for(strategy, model, constraint=constraint)
+    except CompositionError as error:
+        said = str(error)
+        assert "\n" not in said
+        assert len(said.split()) > 5
+        return False
+    batch = run(strategy, model, PROMPTS, constraint=constraint, max_tokens=MOST, seed=1)
+    assert {row.reason for row in batch.rows} <= {"eos", "length", "dead end"}
+    assert all(
+        len(row.tokens) - row.start <= MOST[i * len(MOST) // len(batch.rows)] for i, row in enumerate(batch.rows)
+    )
+    assert model.mask is None or all(model.mask not in row.tokens for row in batch.rows)
+    singles = [
+        row
+        for prompt, most in zip(PROMPTS, MOST, strict=True)
+        for row in run(strategy, model, [prompt], constraint=constraint, max_tokens=most, seed=1).rows
+    ]
+    assert [facts(row) for row in batch.rows] == [facts(row) for row in singles]
+    if model is TABLE and composition.keeps != "approximate":
+        law_fits(strategy, constraint, composition.keeps, "weights" in composition.gives)
+    return True
+
+
+PAIRS = list(itertools.combinations_with_replacement(names(), 2))
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS)
+def test_a_pair_works_or_is_refused(first: str, second: str) -> None:
+    pair = [example(first)] if first == second else [example(first), example(second)]
+    for model, constraint in itertools.product((TABLE, MASKED), (None, TOY)):
+        green(pair, model, constraint)
+
+
+@pytest.mark.parametrize(("first", "second"), [pair for pair in PAIRS if "speculative" not in pair])
+def test_a_pair_with_a_drafter_works_or_is_refused(first: str, second: str) -> None:
+    pair = [example(first)] if first == second else [example(first), example(second)]
+    green([*pair, example("speculative")], TABLE, TOY)
+
+
+MUST: list[tuple[Callable[[], list[Any]], TableModel, Any, bool]] = [
+    (lambda: [example("sample"), example("temperature")], TABLE, TOY, True),
+    (lambda: [example("awrs"), example("smc")], TABLE, TOY, True),
+    (lambda: [example("speculative"), example("rejection")], TABLE, TOY, True),
+    (lambda: [example("speculative"), example("regex")], TABLE, None, True),
+    (lambda: [example("mask"), example("sql")], TABLE, None, True),
+    (lambda: [example("threshold")], MASKED, None, True),
+    (lambda: [example("threshold")], MASKED, TOY, False),
+    (lambda: [example("awrs")], TABLE, None, False),
+    (lambda: [example("greedy"), example("sample")], TABLE, None, False),
+    (lambda: [example("speculative")], MASKED, None, False),
+]
+
+
+@pytest.mark.parametrize(("strategy", "model", "constraint", "works"), MUST, ids=str)
+def test_the_matrix_is_not_green_by_refusing_everything(
+    strategy: Callable[[], list[Any]], model: TableModel, constraint: Any, works: bool
+) -> None:
+    assert green(strategy(), model, constraint) is works
