@@ -148,9 +148,9 @@ def test_logp_is_that_of_the_processed_law(selector: object) -> None:
 
 
 def test_a_dead_end_behind_agreeing_guesses_keeps_them() -> None:
-    tokens = torch.tensor([[1, NONE, 3], [1, NONE, 3], [NONE, 2, 3], [1, 2, 3], [1, 2, NONE]])
-    guess = torch.tensor([[1, 2, NONE], [2, 2, NONE], [1, 2, NONE], [NONE, 2, NONE], [1, 2, NONE]])
-    at = torch.tensor([[5, 6, 7]] * 4 + [[5, 6, NONE]])
+    tokens = torch.tensor([[1, NONE, 3], [1, NONE, 3], [NONE, 2, 3], [1, 2, 3], [1, 2, NONE], [1, NONE, 3]])
+    guess = torch.tensor([[1, 2, NONE], [2, 2, NONE], [1, 2, NONE], [NONE, 2, NONE], [1, 2, NONE], [1, NONE, NONE]])
+    at = torch.tensor([[5, 6, 7]] * 4 + [[5, 6, NONE], [5, 6, 7]])
     ask = Proposal(at, guess)
     assert verify.agreeing(tokens, ask).tolist() == [
         [True, False, False],
@@ -158,5 +158,6 @@ def test_a_dead_end_behind_agreeing_guesses_keeps_them() -> None:
         [False, False, False],
         [True, False, False],
         [True, True, False],
+        [True, False, False],
     ]
-    assert verify.stuck(tokens, ask).tolist() == [True, False, True, False, False]
+    assert verify.stuck(tokens, ask).tolist() == [True, False, True, False, False, True]
