@@ -35,7 +35,7 @@ ON: / {on} /
 AND: / {and} /
 OR: / {or} /
 NOT: /{not} /
-COMMA: /, ?/
+COMMA: / ?, ?/
 OPEN: "("
 CLOSE: ")"
 SAME: / ?= ?/

@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""Engines behind the cursor interface: grammars (llguidance), regular tables (outlines_core), finite lists (words)."""

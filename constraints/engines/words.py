@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +36,7 @@ class Words:
         keep = [i for i, ends in enumerate(self._ends) if ends[0]]
         self.texts = [self.texts[i] for i in keep]
         self._ends = [self._ends[i] for i in keep]
+        self._shared = [0, *(_common(a, b) for a, b in pairwise(self.texts))]  # with the text before
 
     def _spelled(self, text: bytes) -> list[bool]:
         """[len + 1] whether the tokens can spell the rest of `text` from each byte on."""
@@ -74,7 +76,9 @@ class Words:
             seen = set[bytes]()
             for i in range(part.low, part.high):
                 text, ends = self.texts[i], self._ends[i]
-                for stop in range(part.depth + 1, min(part.depth + longest, len(text)) + 1):
+                # what the text before began with as well was looked at there, if every text can be spelled
+                new = self._shared[i] if i > part.low and self.vocabulary.all_bytes else part.depth
+                for stop in range(max(new, part.depth) + 1, min(part.depth + longest, len(text)) + 1):
                     token = text[part.depth : stop]
                     if ends[stop] and token not in seen and token in known:
                         seen.add(token)
@@ -84,6 +88,11 @@ class Words:
             self._masks[part] = found
             self.built += 1
         return found
+
+
+def _common(a: bytes, b: bytes) -> int:
+    """Length of the common prefix."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def _successor(prefix: bytes) -> bytes | None:

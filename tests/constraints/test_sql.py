@@ -56,6 +56,7 @@ SELECT day, date_paid FROM visits WHERE date_paid IS NULL
 SELECT max(age) FROM pets WHERE species = '日本 é'
 SELECT id FROM pets WHERE ((age > 1))
 SELECT name,age FROM pets ORDER BY pets.age
+SELECT name , age FROM pets WHERE species IN ('a' , 'b')
 SELECT weight, count(*) FROM pets GROUP BY weight, age HAVING max(age) IN (1, 2) AND NOT weight IS NULL
 """
 ILLEGAL = """
