@@ -88,7 +88,9 @@ class CausalReader(Follower):
     def _guard(self, lengths: Sequence[int]) -> None:
         context, longest = self._forward.context, max(lengths, default=1)
         if min(lengths, default=1) < 1:
-            raise ModelError(f"{self._forward.name} predicts from what stands before, and nothing stands before position 0")
+            raise ModelError(
+                f"{self._forward.name} predicts from what stands before, and nothing stands before position 0"
+            )
         if context is not None and longest > context:
             raise ModelError(
                 f"{self._forward.name} reads at most {context} tokens, and this text has {longest}; "
