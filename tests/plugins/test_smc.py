@@ -126,7 +126,7 @@ def test_evidence_is_unbiased(selector: object, scheme: Any) -> None:
     n, horizon = 4, 4
     laws = enumerate_law(MODEL.logits, [1, 2], horizon, eos=(0,), constraint=RULE)
     smc = Smc(particles=n, ess=0.8, resampling=scheme)
-    out = run([selector, smc], MODEL, [[1, 2]], constraint=RULE, max_tokens=horizon, samples=4000)
+    out = run([selector, smc], MODEL, [[1, 2]], constraint=RULE, max_tokens=horizon, samples=1500)
     assert abs(z_score(evidences(out, n), laws.evidence)) < Z_ALARM
     weight = torch.tensor([row.logw for row in out.rows], dtype=torch.float64).exp()
     checked = 0
