@@ -66,7 +66,10 @@ def main() -> None:
                         "to multinomial": against,
                     }
                 )
-    note = f"One thread, V = {options.vocab}, float32 logits; medians of {options.repeats} paired repeats on a shared, busy machine: trust ratios."
+    note = (
+        f"One thread, V = {options.vocab}, float32 logits; medians of {options.repeats} paired repeats on a shared, "
+        "busy machine: trust ratios."
+    )
     print("\nwritten:", save("noise", options.seed, table, note).name)
 
 
