@@ -92,7 +92,7 @@ def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
 
 def _from_name(name: str, tokenizer: Any, placed: dict[str, Any], options: dict[str, Any]) -> tuple[Any, Any, str]:
     source = str(zoo.path(name.removeprefix(_ZOO))) if name.startswith(_ZOO) else name
-    _look(source, name)
+    _look(source, name, tokenizer is not None)
     trust = options["trust_remote_code"]
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=trust)
@@ -108,7 +108,7 @@ def _from_name(name: str, tokenizer: Any, placed: dict[str, Any], options: dict[
         raise UnknownModel(f"model {name!r} cannot be loaded: {said}") from problem
 
 
-def _look(source: str, name: str) -> None:
+def _look(source: str, name: str, has_tokenizer: bool) -> None:
     """Say what is missing before transformers does, at length."""
     folder = Path(source)
     if not folder.is_dir():
@@ -123,6 +123,8 @@ def _look(source: str, name: str) -> None:
         raise UnknownModel(f"the folder {name!r} holds no config.json, so it is no model; give a Hugging Face folder")
     if not any(folder.glob("*.safetensors*")) and not any(folder.glob("*.bin*")):
         raise UnknownModel(f"the folder {name!r} holds a config.json and no weights; put model.safetensors into it")
+    if has_tokenizer:
+        return
     if not any(folder.glob("tokenizer*")) and not any(folder.glob("*.model")) and not (folder / "vocab.json").is_file():
         raise UnknownModel(f"the folder {name!r} holds no tokenizer; put its files there, or give tokenizer=...")
 
