@@ -1,6 +1,6 @@
 """The noise field at the vocabulary of a large model: dense, lazy, and what others pay for a random token.
 
-Usage: python perf/noise.py [--vocab 128000] [--repeats 41] [--seed 0]. Prints a table, writes perf/results/noise.json.
+Usage: python -m perf.noise [--vocab 128000] [--repeats 41] [--seed 0]. Prints a table, writes perf/results/noise.json.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ import argparse
 from collections.abc import Callable
 
 import torch
-from bench import Timed, paired, ratio, save
 from torch import Tensor
 
 from decodekit import noise
+from perf.bench import Timed, paired, ratio, save
 
 SHAPES = {"flat (sd 1)": 1.0, "middling (sd 3)": 3.0, "peaked (sd 6)": 6.0}
 
