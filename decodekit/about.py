@@ -97,7 +97,7 @@ def changed(part: object) -> dict[str, object]:
     for name, info in fields_of(type(part)).items():
         value, default = getattr(part, name), _default(info)
         same = value is default if any(True for _ in opaque(value)) else form(value) == form(default)
-        if info.is_required() or not same:
+        if not same:
             found[name] = value
     return found
 

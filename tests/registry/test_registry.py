@@ -192,6 +192,18 @@ def test_options_by_position_and_name(acme: Any) -> None:
     assert hash(acme.Heat(2)) == hash(acme.Heat(2))
 
 
+def test_a_list_stays_one_where_the_option_takes_either() -> None:
+    @registry.plugin(role="stop")
+    class Either:
+        value: tuple[int, ...] | list[int] = ()
+
+        def bind(self, run: object) -> object:
+            return self
+
+    assert Either([1, 2]).value == [1, 2]
+    assert Either((1, 2)).value == (1, 2)
+
+
 def test_plugins_are_frozen(acme: Any) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         acme.Heat().value = 3.0
