@@ -48,7 +48,9 @@ def hf(
         seed: of the noise field; None draws one from torch's global generator, so that `set_seed` decides.
         streamer: as for `generate`, which does not hand its own on to a callable.
 
-    Temperature, top-k, top-p, penalties and the like are set as usual: in `generate` or its generation config.
+    Temperature, top-k, top-p, penalties and the like are set as usual: in `generate` or its generation config. They
+    come before the constraint, so what they cut off is lost to it: with sampling transformers keeps 50 tokens unless
+    told otherwise, and if the constraint allows none of them the row is a dead end. Give `top_k=0` with a constraint.
     """
     return HFGenerate(strategy, constraint, tokenizer, seed, streamer)
 

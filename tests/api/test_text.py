@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import AutoTokenizer
 
 from decodekit.text import Codec, earliest_stop, held_back
 
@@ -124,3 +126,20 @@ def test_exactly_what_may_begin_a_stop_is_held(text: str, stops: list[str]) -> N
     size = held_back(text, stops)
     tails = [n for n in range(len(text) + 1) if any(s.startswith(text[len(text) - n :]) and n < len(s) for s in stops)]
     assert size == max(tails)
+
+
+@pytest.mark.parametrize("name", ["tok-gpt2", "tok-neox20b", "tok-cl100k", "tok-mistral-v1", "tok-mistral-v3"])
+def test_real_tokenizers_are_read_as_bytes(data: Path, name: str) -> None:
+    if not (data / name).is_dir():
+        pytest.skip(f"{name} is not among the real data")
+    tokenizer = AutoTokenizer.from_pretrained(data / name)
+    codec = Codec(tokenizer)
+    assert codec.exact
+    text = "Hello  world,\n\tnaïve 漢字 🙂👩‍💻 x_y = {'a': 1};  done"
+    tokens = tokenizer.encode(text, add_special_tokens=False)
+    assert "".join(pushed(codec, tokens)) == codec.decode(tokens) == text
+    for cut in range(1, len(tokens)):
+        rest = "".join(pushed(codec, tokens[cut:], tokens[:cut]))
+        if "\ufffd" not in rest:
+            assert text.endswith(rest)
+            assert codec.decode(tokens[:cut]).rstrip("\ufffd") + rest == text
