@@ -1,0 +1,49 @@
+"""Every example and the demo run as they stand, and show what they promise to show."""
+
+from __future__ import annotations
+
+import io
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from decodekit.demo import demo
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+SHOWS = {
+    "diffusion": ["tau 1.1:", "rounds"],
+    "in_transformers": ["SELECT"],
+    "json_record": ['{"name":', "Person(name="],
+    "particles": ["SELECT name FROM", "log evidence:"],
+    "speculative": ["the same text: True"],
+    "sql_question": ["SELECT", "[("],
+    "streaming": ["SELECT"],
+}
+
+
+def test_no_example_is_forgotten() -> None:
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(SHOWS)
+    assert all(len(path.read_text(encoding="utf-8").splitlines()) < 60 for path in EXAMPLES.glob("*.py"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(SHOWS))
+def test_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+    out = capsys.readouterr().out
+    for part in SHOWS[name]:
+        assert part in out, out
+
+
+@pytest.mark.slow
+def test_the_demo_shows_its_blocks_and_leaves_a_trace(tmp_path: Path) -> None:
+    text, trace = io.StringIO(), tmp_path / "trace.npz"
+    demo(Console(file=text, width=200), trace)
+    shown = text.getvalue()
+    for part in ("as an object", "SELECT", "rows", "same as without  True", "model calls", "rounds", "evidence"):
+        assert part in " ".join(shown.split()) or part in shown, shown
+    with np.load(trace, allow_pickle=False) as saved:
+        assert len(saved.files) > 3
