@@ -95,7 +95,7 @@ def test_the_settings_of_that_test_are_of_all_kinds() -> None:
     some = [setting(seed) for seed in range(120)]
     assert {s.toy is None for s in some} == {True, False}
     assert any(s.toy and s.toy.dead_ends and s.warpers and len(s.prompts) > 2 for s in some)
-    outcomes = [(go(s, ["sample", Speculative(s.draft, k=s.k)]), s) for s in some[:30]]
+    outcomes = [(go(s, ["sample", Speculative(s.draft, k=s.k)]), s) for s in some[:25]]
     reasons = {row.reason for out, _ in outcomes for row in out.rows}
     assert reasons == {"eos", "length", "dead end"}
     takes = [take for out, _ in outcomes for one in out.takes for take in one]
@@ -114,7 +114,7 @@ DRAFTED = ["greedy", "sample", "rejection", "mask"]
 
 
 @pytest.mark.parametrize("name", [*PARTS, *(f"{name} drafted" for name in DRAFTED), "mask smc drafted"])
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_a_batch_is_its_single_runs(name: str, seed: int) -> None:
     s = setting(1000 + seed, constrained=True)
     parts: list[Any] = PARTS.get(name.removesuffix(" drafted"), ["rejection"])
@@ -127,7 +127,7 @@ def test_a_batch_is_its_single_runs(name: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("weight", ["recursive", "exact", "none"])
-@pytest.mark.parametrize("seed", range(15))
+@pytest.mark.parametrize("seed", range(10))
 def test_awrs_writes_what_masked_sampling_writes(seed: int, weight: str) -> None:
     s = setting(2000 + seed, constrained=True)
     masked = go(s, ["mask"])
@@ -140,5 +140,5 @@ def test_awrs_writes_what_masked_sampling_writes(seed: int, weight: str) -> None
 
 def test_seeds_matter() -> None:
     s = setting(3)
-    texts = {tuple(run("sample", s.model, [[1]], max_tokens=12, eos=(), seed=seed).texts) for seed in range(20)}
-    assert len(texts) > 10
+    texts = {tuple(run("sample", s.model, [[1]], max_tokens=12, eos=(), seed=seed).texts) for seed in range(8)}
+    assert len(texts) == 8
