@@ -252,6 +252,7 @@ def bind(composition: Composition, run: Run, *, stops: Sequence[Stop] = (), obse
             _check_answer(composition.parts[i], bound[i], role)
         return [bound[i] for i in places] if places or role not in CORE else [CORE[role].bind(run)]
 
+    run.needs = composition.needs
     limits: list[Constraint] = answers("constraint")
     run.constraint = Product(limits) if len(limits) > 1 else next(iter(limits), None)
     warpers = answers("warper")

@@ -79,7 +79,8 @@ class Run:
     """What a plugin's `bind(run)` may use. `kit` is set after everything is bound: use it while decoding only.
 
     open: opens another model by path, hub name, `zoo:NAME`, or passes a loaded one through.
-    eos: ids that end a text in this run (empty: none does). width: samples per prompt that the user asked for.
+    eos: ids that end a text in this run (empty: none does).
+    needs: capabilities that some plugin of the composition reads.
     """
 
     model: Model
@@ -88,4 +89,5 @@ class Run:
     seed: int = 0
     cost: Cost = field(default_factory=Cost)
     constraint: Constraint | None = None
+    needs: frozenset[str] = frozenset()
     kit: Kit = field(init=False)

@@ -7,6 +7,7 @@ from collections.abc import Generator
 import torch
 from torch import Tensor
 
+from decodekit import noise
 from decodekit.kit import Kit
 from decodekit.roles import Choice, Proposal, Round
 from decodekit.rows import NONE, Rows
@@ -29,7 +30,7 @@ def decode(kit: Kit, rows: Rows) -> Generator[Round, None, None]:
         take = choice.take & (ask.at != NONE) & (ask.at < rows.limit[:, None]) & ~rows.done[:, None]
         going = ~rows.done
         before = rows.commit(ask.at, choice.tokens, take)
-        _settle(kit, rows, ask, choice, take, before)
+        take = _settle(kit, rows, ask, choice, take, before)
         what = Round(number, rows, ask, logits, warped, choice, take, before, going & rows.done)
         for observer in kit.observers:
             observer.round(what)
@@ -38,26 +39,33 @@ def decode(kit: Kit, rows: Rows) -> Generator[Round, None, None]:
         number += 1
 
 
-def _settle(kit: Kit, rows: Rows, ask: Proposal, choice: Choice, take: Tensor, before: Tensor) -> None:
-    """End rows at the earliest cut, then weigh what is left: nothing past the cut counts."""
-    cuts = [stop.ended(rows, before) for stop in kit.stops]  # each [R], NONE while the row goes on
-    cuts = [cut.masked_fill(cut == NONE, _NEVER) for cut in cuts]
-    for cut, stop in zip(cuts, kit.stops, strict=True):
-        first = torch.stack(cuts).amin(0) == cut  # the earliest cut wins; among equals the stop named first
-        rows.end(first & (cut < _NEVER), cut, stop.reason)
-    if choice.dead is not None:
+def _settle(kit: Kit, rows: Rows, ask: Proposal, choice: Choice, take: Tensor, before: Tensor) -> Tensor:
+    """End rows at the earliest cut, weigh what is left, and return it: [R, K] bool, nothing past the cut counts."""
+    if kit.stops:
+        cuts = torch.stack([stop.ended(rows, before) for stop in kit.stops])  # [S, R], NONE while the row goes on
+        if bool((cuts != NONE).any()):
+            cuts = cuts.masked_fill(cuts == NONE, _NEVER)
+            first = (cuts == cuts.amin(0)) & (cuts < _NEVER)  # the earliest wins; among equals the stop named first
+            for where, cut, stop in zip(first, cuts, kit.stops, strict=True):
+                rows.end(where, cut, stop.reason)
+            take = take & (~rows.done[:, None] | (ask.at < rows.n[:, None]))
+    if choice.dead is not None and bool(choice.dead.any()):
         dead = choice.dead & ~rows.done
         rows.end(dead, rows.n, "dead end")
         rows.logw = rows.logw.masked_fill(dead, -torch.inf)
     if choice.logw is not None:
-        counts = take & (~rows.done[:, None] | (ask.at < rows.n[:, None]))
-        rows.logw = rows.logw + choice.logw.masked_fill(~counts, 0.0).sum(1)
+        rows.logw = rows.logw + choice.logw.masked_fill(~take, 0.0).sum(1)
+    return take
 
 
 def _survive(kit: Kit, rows: Rows) -> None:
     index = kit.population.survivors(rows)
     if index is not None:
+        moved = index != torch.arange(len(rows), device=rows.device)
         rows.fork(index)
+        # A slot that goes on with another, perhaps shorter row must not meet noise that it has used: what happened
+        # there decided that it was given away.
+        rows.stream = torch.where(moved, noise.renewed(rows.stream), rows.stream)
         for observer in kit.observers:
             observer.moved(rows, index)
     stay = rows.retire(kit.population.leaving(rows))

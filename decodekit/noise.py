@@ -110,6 +110,11 @@ def streams(seed: int, prompt: Sequence[int], samples: int) -> Tensor:
     return _hash(root, torch.arange(samples))
 
 
+def renewed(stream: Tensor) -> Tensor:
+    """[R] int64, for each stream another one that is independent of it: for a slot whose noise has been used."""
+    return _mix_(stream * _SALTED + _signed(_WEYL >> 1))
+
+
 def uniform(stream: Tensor, at: Tensor, salt: int) -> Tensor:
     """One uniform in (0, 1) per place: `stream` [R], `at` [R, K] -> [R, K] float64."""
     return _uniform(_mix_(_key(stream, at, salt) + _signed(_SCALAR * _WEYL)))

@@ -65,7 +65,7 @@ class Recorder:
     def round(self, what: Round) -> None:
         """Add to the sums, and copy what the trace keeps."""
         rows, ask, choice = what.rows, what.ask, what.choice
-        took = what.take & (~rows.done[:, None] | (ask.at < rows.n[:, None])) & (choice.tokens != NONE)  # [R, K]
+        took = what.take & (choice.tokens != NONE)  # [R, K]
         law = what.logits.log_softmax(-1)  # [R, K, V]
         logp = _at(law, choice.tokens)  # [R, K]
         self.logp = self.logp + torch.where(took, logp, 0.0).sum(1, dtype=torch.float64)

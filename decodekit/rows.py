@@ -90,28 +90,27 @@ class Rows:
 
     def write(self, at: Tensor, tokens: Tensor, where: Tensor) -> None:
         """Write guesses: `tokens` [R, K] at positions `at` [R, K] wherever `where` [R, K]; nothing becomes final."""
-        row, col = where.nonzero(as_tuple=True)
-        if len(row):
-            place = at[row, col]
-            self.reserve(int(place.max()) + 1)
-            self.tokens[row, place] = tokens[row, col]
+        if bool(where.any()):
+            self.tokens.scatter_(1, self._place(at, where), tokens)
 
     def commit(self, at: Tensor, tokens: Tensor, where: Tensor) -> Tensor:
         """Make `tokens` [R, K] final at `at` [R, K] wherever `where` [R, K], and return the old `n` [R].
 
         The token NONE opens a cell again (revocation on a canvas); `n` is the first cell that is not final.
         """
-        row, col = where.nonzero(as_tuple=True)
-        before = self.n
-        if len(row):
-            place, token = at[row, col], tokens[row, col]
-            self.reserve(int(place.max()) + 1)
-            kept = token != NONE
-            self.final[row, place] = kept
-            self.tokens[row[kept], place[kept]] = token[kept]
-            frontier = (~self.final).to(torch.uint8).argmax(1)  # the spare column guarantees an open cell
-            self.n = torch.where(self.done, self.n, frontier)
+        before, kept = self.n, tokens != NONE
+        place = self._place(at, where)  # makes room, so before anything is written
+        self.final.scatter_(1, place, kept)
+        self.final[:, -1] = False
+        self.tokens.scatter_(1, self._place(at, where & kept), tokens)
+        frontier = self.final.view(torch.uint8).argmin(1)  # the spare column guarantees an open cell
+        self.n = torch.where(self.done, self.n, frontier)
         return before
+
+    def _place(self, at: Tensor, where: Tensor) -> Tensor:
+        """`at` [R, K] where `where`, and elsewhere the spare column, whose content nobody reads; makes room for all."""
+        self.reserve(int(at.masked_fill(~where, 0).max()) + 1)
+        return torch.where(where, at, self.tokens.shape[1] - 1)
 
     def end(self, where: Tensor, at: Tensor, reason: str) -> None:
         """Rows `where` [R] bool are done, cut to the length `at` [R], for `reason` (a word for users)."""

@@ -35,7 +35,10 @@ class EndOfText:
             return torch.full_like(rows.n, NONE)
         at = before[:, None] + torch.arange(new, device=rows.device)  # [R, S]
         token = rows.tokens.gather(1, at.clamp(max=rows.tokens.shape[1] - 1))
-        hit = (token[..., None] == self._eos).any(-1) & (at < rows.n[:, None])
+        hit = (token[..., None] == self._eos).any(-1)
+        if not bool(hit.any()):
+            return torch.full_like(rows.n, NONE)
+        hit = hit & (at < rows.n[:, None])
         first = torch.where(hit, at + 1, _NEVER).amin(1)
         return first.masked_fill(first == _NEVER, NONE)
 

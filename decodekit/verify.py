@@ -26,6 +26,8 @@ def allowed(rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | 
 def reached(tokens: Tensor, ask: Proposal) -> Tensor:
     """[R, K] bool, positions before which every guess is what `tokens` [R, K] (NONE: no choice) would have been."""
     here = ask.at != NONE
+    if here.shape[1] == 1:  # no guess to agree with
+        return here
     agree = here & (tokens == ask.guess) & (ask.guess != NONE)
     before = torch.nn.functional.pad(agree[:, :-1].to(torch.int64), (1, 0), value=1)
     return here & before.cumprod(1).bool()
@@ -52,4 +54,6 @@ def chain(tokens: Tensor, ask: Proposal, logits: Tensor, logw: Tensor | None = N
 
     NONE in `tokens` means that nothing is allowed there: the row is dead if its chain holds as far as there.
     """
-    return Choice(tokens, agreeing(tokens, ask), logw=logw, logp=logp_of(logits, tokens), dead=stuck(tokens, ask))
+    within, chosen = reached(tokens, ask), tokens != NONE
+    dead = (within & ~chosen).any(1)
+    return Choice(tokens, within & chosen, logw=logw, logp=logp_of(logits, tokens), dead=dead)

@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 from decodekit import noise
 from decodekit.kit import Run
 from decodekit.noise import Salt
-from decodekit.registry import About, about_of, plugin
+from decodekit.registry import plugin
 from decodekit.roles import Choice, Constraint, Proposal
 from decodekit.rows import NONE, Rows
 
@@ -35,14 +35,12 @@ class Rejection:
 
     def bind(self, run: Run) -> Verifier:
         """Nothing to prepare."""
-        return Verifier(about_of(self))
+        return Verifier()
 
 
 @dataclass(frozen=True)
 class Verifier:
-    """The bound selector. Its record says that it reads `ask.logq`: drafters make that only if somebody does."""
-
-    about: About | None
+    """The bound selector."""
 
     # Why the text has law p, token by token. Three independent noises belong to a position: TOKEN, ACCEPT, RESIDUAL.
     # Given the text before position i (and the noise before i, which decided where rounds begin), the three of

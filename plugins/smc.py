@@ -22,6 +22,7 @@ _COUNT = "smc.resamplings"
 @plugin(
     role="population",
     keeps="weighted",
+    needs=("weights",),
     gives=("particles",),
     paper="Del Moral, Doucet, Jasra 2006; for language models Lew et al. 2023, arXiv 2306.03081, algorithm 1",
 )
@@ -30,7 +31,9 @@ class Smc:
 
     After every round, where the effective sample size (sum w)^2 / sum w^2 of a group (finished and dead particles
     included) is below `ess` times the number of particles, the slots are given to particles in proportion to their
-    weights, and every weight becomes the mean. Without weights (plain `sample`) this never happens.
+    weights, and every weight becomes the mean.
+    Weights come from the selector (`awrs`, `mask`); one that gives none is refused,
+    for its particles would only be samples that look weighted.
 
     The mean of the final weights is an unbiased estimate of the evidence, the probability that the model satisfies the
     constraint (:func:`log_evidence`); expectations under the normalised final weights are those under the model given

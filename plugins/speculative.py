@@ -10,7 +10,7 @@ from torch import Tensor
 
 from decodekit.errors import CompositionError
 from decodekit.kit import Model, Run
-from decodekit.registry import about_of, plugin
+from decodekit.registry import plugin
 from decodekit.roles import Proposal, Scorer
 from decodekit.rows import NONE, Rows
 
@@ -85,7 +85,7 @@ class Drafter:
         at = at.masked_fill((at >= rows.limit[:, None]) | rows.done[:, None], NONE)
         guess = torch.full_like(at, NONE)
         laws: list[Tensor] = []
-        wanted = self._law_is_wanted()
+        wanted = "logq" in self._run.needs  # a law is [R, K, V]: made only for a selector that reads it
         drafting = (at[:, 0] != NONE) & self._readable(rows)  # [R] rows whose guesses go on
         for j in range(self._k):
             # The last position before the limit is read anyway: a guess there could not save a pass.
@@ -123,11 +123,6 @@ class Drafter:
             return ~rows.done
         past = torch.arange(rows.tokens.shape[1], device=rows.device) >= rows.n[:, None]
         return ((rows.tokens < self._own) | past).all(1)
-
-    def _law_is_wanted(self) -> bool:
-        """The law of the guesses is [R, K, V]: made only for a selector that declares that it reads it."""
-        about = about_of(self._run.kit.selector)
-        return about is not None and "logq" in about.needs
 
 
 def _stacked(laws: list[Tensor], width: int) -> Tensor | None:

@@ -145,7 +145,7 @@ MUST: list[tuple[Callable[[], list[Any]], TableModel, Any, bool]] = [
 ]
 
 
-@pytest.mark.parametrize(("strategy", "model", "constraint", "works"), MUST, ids=str)
+@pytest.mark.parametrize(("strategy", "model", "constraint", "works"), MUST, ids=range(len(MUST)))
 def test_the_matrix_is_not_green_by_refusing_everything(
     strategy: Callable[[], list[Any]], model: TableModel, constraint: Any, works: bool
 ) -> None:

@@ -135,6 +135,26 @@ def test_survivors_are_copied_with_their_weight() -> None:
     assert out == [([1, 10, 20], 2.0, "length")]  # both rows now belong to the group of row 0
 
 
+class Shift(Alone):
+    """Population in which slot 1 goes on with row 0 after every round."""
+
+    def survivors(self, rows: Rows) -> Tensor | None:
+        return torch.tensor([0, 0, 2]) if len(rows) == 3 else None
+
+
+def test_a_slot_that_changes_rows_gets_noise_that_it_has_not_used() -> None:
+    kit = Kit(Next(), Silent(), Scripted(lambda at: at), Shift(), stops=(At(9, "length"),))
+    rows = make([[7], [7, 7], [7]])
+    seen = [rows.stream.tolist()]
+    steps = decode(kit, rows)
+    for _ in range(4):
+        next(steps)
+        seen.append(rows.stream.tolist())
+    assert {one[0] for one in seen} == {0}
+    assert {one[2] for one in seen} == {2}
+    assert len({one[1] for one in seen}) == 4  # renewed after each of the three rounds that have moved rows
+
+
 def test_the_loop_can_be_stepped_and_left() -> None:
     kit = Kit(Next(), Silent(), Scripted(lambda at: at), Alone(), stops=(At(9, "length"),))
     rows = make([[7]])

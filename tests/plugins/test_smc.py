@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from decodekit import noise
+from decodekit.errors import CompositionError
 from decodekit.plugins.awrs import Awrs
 from decodekit.plugins.mask import Mask
 from decodekit.plugins.sample import Sample
@@ -175,11 +176,17 @@ def test_a_batch_is_its_single_runs(selector: object, scheme: Any) -> None:
     assert [row.logw for row in batch.rows] == [row.logw for single in singles for row in single.rows]
 
 
-def test_without_weights_it_changes_nothing() -> None:
-    plain = run(Sample(), MODEL, [[1, 2], [3]], max_tokens=6, samples=8)
-    rows = run([Sample(), Smc(particles=8)], MODEL, [[1, 2], [3]], max_tokens=6)
+def test_a_selector_without_weights_is_refused() -> None:
+    with pytest.raises(CompositionError, match=r"smc.* needs .*weights"):
+        run([Sample(), Smc(particles=8)], MODEL, [[1, 2], [3]], max_tokens=6)
+
+
+def test_with_equal_weights_it_changes_nothing() -> None:
+    free = ToyConstraint(seed=5, refuse=0.0)  # allows everything, so that every weight is 1
+    plain = run(Mask(), MODEL, [[1, 2], [3]], constraint=free, max_tokens=6, samples=8)
+    rows = run([Mask(), Smc(particles=8)], MODEL, [[1, 2], [3]], constraint=free, max_tokens=6)
     assert rows.texts == plain.texts
-    assert all(row.logw == 0.0 for row in rows.rows)
+    assert all(abs(row.logw) < 1e-9 for row in rows.rows)
     assert [row.sample for row in rows.rows] == list(range(8)) * 2
 
 

@@ -63,8 +63,8 @@ def test_padding_changes_no_loss() -> None:
     model = train.prepare(settings, WORDS)[0].double()
     together = objectives.causal(model, batches.causal(rows, WORDS.pad_token_id, 0.1))
     alone = [objectives.causal(model, batches.causal([row], WORDS.pad_token_id, 0.1)) for row in rows]
-    assert float(together[0]) == pytest.approx(sum(float(loss) for loss, _ in alone), rel=1e-6)
-    assert float(together[1]) == pytest.approx(sum(float(weight) for _, weight in alone), rel=1e-6)
+    assert together[0].item() == pytest.approx(sum(loss.item() for loss, _ in alone), rel=1e-6)
+    assert together[1].item() == pytest.approx(sum(weight.item() for _, weight in alone), rel=1e-6)
 
 
 def test_canvas_is_the_answer_then_end() -> None:

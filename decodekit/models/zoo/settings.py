@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+import torch
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -46,7 +47,7 @@ SETTINGS: dict[str, Settings] = {
         layers=4,
         heads=4,
         inner=256,
-        steps=4500,
+        steps=4600,
         batch=16,
         chunk=8,
         rate=3e-3,
@@ -94,6 +95,7 @@ def _masked(settings: Settings, tokenizer: PreTrainedTokenizerFast) -> PreTraine
         rope_parameters={"full_attention": rope, "sliding_attention": rope},
         initializer_range=0.04,
         initializer_cutoff_factor=3.0,
+        attention_bias=True,
         attention_dropout=0.0,
         embedding_dropout=0.0,
         mlp_dropout=0.0,
@@ -105,4 +107,9 @@ def _masked(settings: Settings, tokenizer: PreTrainedTokenizerFast) -> PreTraine
         tie_word_embeddings=True,
         canvas=CANVAS,
     )
-    return ModernBertForMaskedLM(config)
+    model = ModernBertForMaskedLM(config)
+    # Random biases of queries and keys make, through the rotary embedding, random preferences for relative positions:
+    # without them training stays for thousands of steps where every field is guessed by itself.
+    for layer in model.model.layers:
+        torch.nn.init.normal_(layer.attn.Wqkv.bias[: 2 * settings.hidden], std=1.0)
+    return model
