@@ -44,9 +44,7 @@ class Follower(ABC):
         """
         only = ~rows.done if only is None else only
         stands = self._stands(rows)
-        keep = torch.minimum(stands, upto)
-        if again is not None:
-            keep = torch.minimum(keep, again)
+        keep = torch.minimum(stands, upto if again is None else again)  # `again` is never past `upto`
         # Rows that were not asked lag behind, and catch up by themselves when they are. Set before feeding, so that a
         # feed that is interrupted leaves nothing that claims to be absorbed.
         self._have = torch.where(only, keep, stands)

@@ -27,8 +27,8 @@ def decode(kit: Kit, rows: Rows) -> Generator[Round, None, None]:
         rows.write(ask.at, ask.guess, ask.guess != NONE)  # a guess is a token written past the final text
         logits = kit.scorer.read(rows, ask.at, ask.only)  # [R, K, V], of the tokens AT ask.at
         warped, choice = kit.judge(rows, ask, logits)
-        take = choice.take & (ask.at != NONE) & (ask.at < rows.limit[:, None]) & ~rows.done[:, None]
         going = ~rows.done
+        take = choice.take & (ask.at != NONE) & (ask.at < rows.limit[:, None]) & going[:, None]
         before = rows.commit(ask.at, choice.tokens, take)
         take = _settle(kit, rows, ask, choice, take, before)
         what = Round(number, rows, ask, logits, warped, choice, take, before, going & rows.done)
@@ -41,14 +41,14 @@ def decode(kit: Kit, rows: Rows) -> Generator[Round, None, None]:
 
 def _settle(kit: Kit, rows: Rows, ask: Proposal, choice: Choice, take: Tensor, before: Tensor) -> Tensor:
     """End rows at the earliest cut, weigh what is left, and return it: [R, K] bool, nothing past the cut counts."""
-    if kit.stops:
-        cuts = torch.stack([stop.ended(rows, before) for stop in kit.stops])  # [S, R], NONE while the row goes on
-        if bool((cuts != NONE).any()):
-            cuts = cuts.masked_fill(cuts == NONE, _NEVER)
-            first = (cuts == cuts.amin(0)) & (cuts < _NEVER)  # the earliest wins; among equals the stop named first
-            for where, cut, stop in zip(first, cuts, kit.stops, strict=True):
-                rows.end(where, cut, stop.reason)
-            take = take & (~rows.done[:, None] | (ask.at < rows.n[:, None]))
+    ends = [(stop, cut) for stop in kit.stops if (cut := stop.ended(rows, before)) is not None]  # cut: [R]
+    if ends:
+        cuts = torch.stack([cut for _, cut in ends])  # [S, R], NONE while the row goes on
+        cuts = cuts.masked_fill(cuts == NONE, _NEVER)
+        first = (cuts == cuts.amin(0)) & (cuts < _NEVER)  # the earliest wins; among equals the stop named first
+        for where, cut, (stop, _) in zip(first, cuts, ends, strict=True):
+            rows.end(where, cut, stop.reason)
+        take = take & (~rows.done[:, None] | (ask.at < rows.n[:, None]))
     if choice.dead is not None and bool(choice.dead.any()):
         dead = choice.dead & ~rows.done
         rows.end(dead, rows.n, "dead end")

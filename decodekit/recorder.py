@@ -48,7 +48,8 @@ class Recorder:
     """
 
     def __init__(self, rows: Rows, cost: Cost, *, trace: bool = True, top_k: int = 0) -> None:
-        self.logp = torch.zeros_like(rows.logw)  # [R] float64
+        self._sums = torch.zeros_like(rows.logw)  # [R] float64, up to what is pending
+        self._pending: list[Tensor] = []  # [R, K] log-probabilities of what was taken, 0 elsewhere
         self.left: list[float] = []
         """Log-probability sums of the rows that left, in the order of `rows.retired`."""
         self._cost, self._trace, self._top_k = cost, trace, top_k
@@ -68,7 +69,9 @@ class Recorder:
         took = what.take & (choice.tokens != NONE)  # [R, K]
         law = what.logits.log_softmax(-1)  # [R, K, V]
         logp = _at(law, choice.tokens)  # [R, K]
-        self.logp = self.logp + torch.where(took, logp, 0.0).sum(1, dtype=torch.float64)
+        self._pending.append(logp.masked_fill(~took, 0.0))
+        if len(self._pending) >= FLUSH:
+            self._add_up()
         if not self._trace:
             return
         self._number = what.number
@@ -77,8 +80,10 @@ class Recorder:
             cells["guess_logp"] = _at(law, ask.guess)
         if ask.logq is not None:
             cells["logq"] = _at(ask.logq, ask.guess)
-        if choice.logp is not None:
-            cells["logt"] = choice.logp
+        if choice.law is what.logits:
+            cells["logt"] = logp
+        elif choice.law is not None:
+            cells["logt"] = _at(choice.law, choice.tokens) - choice.law.logsumexp(-1)
         if choice.logw is not None:
             cells["logw"] = choice.logw
         if self._top_k:
@@ -92,16 +97,28 @@ class Recorder:
         if len(self._kept) >= FLUSH:
             self._flush()
 
+    @property
+    def logp(self) -> Tensor:
+        """[R] float64, sum of the raw log-probabilities of each row's tokens so far."""
+        self._add_up()
+        return self._sums
+
+    def _add_up(self) -> None:
+        if self._pending:
+            self._sums = self._sums + torch.cat(self._pending, 1).sum(1, dtype=torch.float64)
+            self._pending = []
+
     def moved(self, rows: Rows, index: Tensor) -> None:
         """Follow the rows; the sums of those that left are settled."""
         gone = len(rows.retired) - len(self.left)
         if gone:
-            stayed = torch.zeros(len(self.logp), dtype=torch.bool, device=index.device)
+            logp = self.logp
+            stayed = torch.zeros(len(logp), dtype=torch.bool, device=index.device)
             stayed[index] = True
-            self.left += self.logp[~stayed].tolist()  # rows leave in the order in which they stood
+            self.left += logp[~stayed].tolist()  # rows leave in the order in which they stood
         if self._trace:
             self._moves.append((self._number, int(gone > 0), index))
-        self.logp = self.logp[index]
+        self._sums = self.logp[index]
 
     def trace(self, **header: Any) -> Trace | None:
         """The events so far, or None if none are kept; `header` is stored with them."""

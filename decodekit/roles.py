@@ -45,14 +45,15 @@ class Choice:
     tokens: [R, K] int64. NONE with `take` opens a cell of a canvas again.
     take: [R, K] bool, which become final. Whatever is taken where `at` is NONE or the row is done is ignored.
     logw: [R, K] float64 contribution of each taken token to the row's log importance weight, or None for none.
-    logp: [R, K] log-probability of each token under the processed target (after warpers and constraint), or None.
+    law: [R, K, V] logits of the processed target (after warpers and constraint), borrowed for the trace, or None where
+        the selector never makes them.
     dead: [R] bool, rows in which no token is allowed, or None. The loop ends them with weight zero.
     """
 
     tokens: Tensor
     take: Tensor
     logw: Tensor | None = None
-    logp: Tensor | None = None
+    law: Tensor | None = None
     dead: Tensor | None = None
 
 
@@ -157,8 +158,8 @@ class Stop(Protocol):
     def reason(self) -> str:
         """A word for users: why the row is done."""
 
-    def ended(self, rows: Rows, before: Tensor) -> Tensor:
-        """[R] int64 length at which each row ends (at most its `n`), or -1 while it goes on.
+    def ended(self, rows: Rows, before: Tensor) -> Tensor | None:
+        """[R] int64 length at which each row ends (at most its `n`), or -1 while it goes on; None if no row ends.
 
         `before` [R] is `n` when the round began: only `tokens[before:n]` are new, unless rows were moved.
         """

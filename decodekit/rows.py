@@ -98,19 +98,18 @@ class Rows:
 
         The token NONE opens a cell again (revocation on a canvas); `n` is the first cell that is not final.
         """
-        before, kept = self.n, tokens != NONE
+        before, kept = self.n, where & (tokens != NONE)
         place = self._place(at, where)  # makes room, so before anything is written
-        self.final.scatter_(1, place, kept)
-        self.final[:, -1] = False
-        self.tokens.scatter_(1, self._place(at, where & kept), tokens)
+        self.final.scatter_(1, place, kept)  # the spare column stays open: what goes there is not kept
+        self.tokens.scatter_(1, self._place(at, kept), tokens)
         frontier = self.final.view(torch.uint8).argmin(1)  # the spare column guarantees an open cell
         self.n = torch.where(self.done, self.n, frontier)
         return before
 
     def _place(self, at: Tensor, where: Tensor) -> Tensor:
         """`at` [R, K] where `where`, and elsewhere the spare column, whose content nobody reads; makes room for all."""
-        self.reserve(int(at.masked_fill(~where, 0).max()) + 1)
-        return torch.where(where, at, self.tokens.shape[1] - 1)
+        self.reserve(int(at.max()) + 1)
+        return at.masked_fill(~where, self.tokens.shape[1] - 1)
 
     def end(self, where: Tensor, at: Tensor, reason: str) -> None:
         """Rows `where` [R] bool are done, cut to the length `at` [R], for `reason` (a word for users)."""
@@ -157,10 +156,9 @@ class Rows:
 
     def retire(self, where: Tensor) -> Tensor | None:
         """Rows `where` [R] bool leave the batch; returns the index of those that stay, or None if none leaves."""
-        leaving = where.nonzero()[:, 0].tolist()
-        if not leaving:
+        if not bool(where.any()):
             return None
-        for r in leaving:
+        for r in where.nonzero()[:, 0].tolist():
             self.retired.append(
                 Retired(
                     tokens=self.text(r),

@@ -84,6 +84,7 @@ class Session:
         adapt: Callable[[Kit], Kit] | None = None,
     ) -> None:
         self._cost, self.wants = cost, list(wants)
+        self._retired = self._settled = 0
         run, kit = setup.bound(options, cost)
         kit = kit if adapt is None else adapt(kit)
         with torch.inference_mode():
@@ -108,7 +109,10 @@ class Session:
 
     def settled(self) -> int:
         """How many groups have left altogether."""
-        return len(self.wants) - len(set(self.rows.group.tolist()))
+        if len(self.rows.retired) != self._retired:
+            self._retired = len(self.rows.retired)
+            self._settled = len(self.wants) - len(set(self.rows.group.tolist()))
+        return self._settled
 
     def outcomes(self, unfinished: str = "interrupted") -> list[list[Outcome]]:
         """For every want its rows by slot; rows still in flight end as `unfinished` with what they have."""

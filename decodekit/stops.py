@@ -28,16 +28,18 @@ class EndOfText:
     def __init__(self, eos: Sequence[int], device: torch.device) -> None:
         self._eos = torch.tensor(list(eos), dtype=torch.int64, device=device)  # [E]
 
-    def ended(self, rows: Rows, before: Tensor) -> Tensor:
-        """[R] position after the first end token among the new ones, or -1."""
+    def ended(self, rows: Rows, before: Tensor) -> Tensor | None:
+        """[R] position after the first end token among the new ones, or -1; None if no row ends."""
         new = int((rows.n - before).max())
         if new <= 0:
-            return torch.full_like(rows.n, NONE)
-        at = before[:, None] + torch.arange(new, device=rows.device)  # [R, S]
-        token = rows.tokens.gather(1, at.clamp(max=rows.tokens.shape[1] - 1))
-        hit = (token[..., None] == self._eos).any(-1)
+            return None
+        at = before[:, None]
+        if new > 1:
+            at = (at + torch.arange(new, device=rows.device)).clamp(max=rows.tokens.shape[1] - 1)  # [R, S]
+        hit = rows.tokens.gather(1, at)[..., None] == self._eos  # [R, S, E]
         if not bool(hit.any()):
-            return torch.full_like(rows.n, NONE)
+            return None
+        hit = hit.any(-1)
         hit = hit & (at < rows.n[:, None])
         first = torch.where(hit, at + 1, _NEVER).amin(1)
         return first.masked_fill(first == _NEVER, NONE)
@@ -48,9 +50,10 @@ class Length:
 
     reason = "length"
 
-    def ended(self, rows: Rows, before: Tensor) -> Tensor:
-        """[R] `rows.limit` where it is reached, else -1."""
-        return torch.where(rows.n >= rows.limit, rows.limit, NONE)
+    def ended(self, rows: Rows, before: Tensor) -> Tensor | None:
+        """[R] `rows.limit` where it is reached, else -1; None if no row ends."""
+        reached = rows.n >= rows.limit
+        return torch.where(reached, rows.limit, NONE) if bool(reached.any()) else None
 
 
 class Complete:
@@ -61,8 +64,8 @@ class Complete:
     def __init__(self, finished: Callable[[Rows], Tensor]) -> None:
         self._finished = finished
 
-    def ended(self, rows: Rows, before: Tensor) -> Tensor:
-        """[R] `rows.n` where nothing may follow, else -1."""
+    def ended(self, rows: Rows, before: Tensor) -> Tensor | None:
+        """[R] `rows.n` where nothing may follow, else -1; None if no row ends."""
         return torch.where(self._finished(rows), rows.n, NONE)
 
 
@@ -78,9 +81,9 @@ class Deadline:
         """Whether the time is up."""
         return self._clock() >= self._until
 
-    def ended(self, rows: Rows, before: Tensor) -> Tensor:
-        """[R] `rows.n` once the time is up, else -1."""
-        return rows.n.clone() if self.passed() else torch.full_like(rows.n, NONE)
+    def ended(self, rows: Rows, before: Tensor) -> Tensor | None:
+        """[R] `rows.n` once the time is up, else -1; None if no row ends."""
+        return rows.n.clone() if self.passed() else None
 
 
 class Budget:
@@ -95,9 +98,9 @@ class Budget:
         """Whether the budget is spent."""
         return "target" in self._cost.models and self._cost.models["target"].fed >= self._most
 
-    def ended(self, rows: Rows, before: Tensor) -> Tensor:
-        """[R] `rows.n` once the budget is spent, else -1."""
-        return rows.n.clone() if self.passed() else torch.full_like(rows.n, NONE)
+    def ended(self, rows: Rows, before: Tensor) -> Tensor | None:
+        """[R] `rows.n` once the budget is spent, else -1; None if no row ends."""
+        return rows.n.clone() if self.passed() else None
 
 
 class _Watch:
@@ -127,8 +130,8 @@ class StopStrings(Follower):
         self._back = max(len(stop) for stop in stops) - 1  # characters that may begin a match completed later
         self._watch: list[_Watch | None] = []
 
-    def ended(self, rows: Rows, before: Tensor) -> Tensor:
-        """[R] position after the token that completes a stop string, or -1."""
+    def ended(self, rows: Rows, before: Tensor) -> Tensor | None:
+        """[R] position after the token that completes a stop string, or -1; None if no row ends."""
         self.sync(rows, rows.n)
         hits = [NONE if watch is None else watch.hit for watch in self._watch]
         return torch.tensor(hits, dtype=torch.int64, device=rows.device)

@@ -43,17 +43,10 @@ def stuck(tokens: Tensor, ask: Proposal) -> Tensor:
     return (reached(tokens, ask) & (tokens == NONE)).any(1)
 
 
-def logp_of(logits: Tensor, tokens: Tensor) -> Tensor:
-    """Log-probability [R, K] float64 of `tokens` [R, K] under the law `logits` [R, K, V]; -inf for NONE."""
-    chosen = logits.gather(2, tokens.clamp(min=0)[..., None])[..., 0].double()
-    return (chosen - logits.logsumexp(2).double()).masked_fill(tokens == NONE, -torch.inf)
-
-
 def chain(tokens: Tensor, ask: Proposal, logits: Tensor, logw: Tensor | None = None) -> Choice:
     """The choice of a selector that would choose `tokens` [R, K] under the processed law `logits` [R, K, V].
 
     NONE in `tokens` means that nothing is allowed there: the row is dead if its chain holds as far as there.
     """
     within, chosen = reached(tokens, ask), tokens != NONE
-    dead = (within & ~chosen).any(1)
-    return Choice(tokens, within & chosen, logw=logw, logp=logp_of(logits, tokens), dead=dead)
+    return Choice(tokens, within & chosen, logw=logw, law=logits, dead=(within & ~chosen).any(1))

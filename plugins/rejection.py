@@ -68,8 +68,7 @@ class Verifier:
         if not bool(guessed.all()):
             tokens = torch.where(guessed, tokens, noise.argmax(logp, rows.stream, ask.at, Salt.TOKEN))
         reached = pad(accepted[:, :-1].to(torch.int8), (1, 0), value=1).cumprod(1).bool()
-        chosen = logp.gather(2, tokens.clamp(min=0)[..., None])[..., 0]  # [R, K]
-        return Choice(tokens, reached & ~stuck, logp=chosen, dead=(reached & stuck).any(1))
+        return Choice(tokens, reached & ~stuck, law=logp, dead=(reached & stuck).any(1))
 
     def _verify(self, rows: Rows, ask: Proposal, logp: Tensor, guessed: Tensor) -> tuple[Tensor, Tensor]:
         """([R, K] bool accepted, [R, K, V] log of the unnormalised residual law)."""

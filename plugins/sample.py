@@ -50,6 +50,9 @@ class Sample:
 @dataclass(frozen=True)
 class _Greedy:
     def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Choice:
+        if constraint is None:  # then something is always allowed
+            tokens = logits.argmax(-1)  # [R, K]
+            return Choice(tokens, verify.reached(tokens, ask), law=logits)
         logits = verify.allowed(rows, ask, logits, constraint)  # [R, K, V]
         best, tokens = logits.max(-1)  # [R, K]
         return verify.chain(tokens.masked_fill(best == -torch.inf, NONE), ask, logits)

@@ -100,4 +100,4 @@ class Canvas:
             token = noise.argmax(logp, rows.stream, ask.at)
         take = (sure >= self.options.tau) & (ask.at != NONE)
         take = take.scatter(1, sure.argmax(1, keepdim=True), True)
-        return Choice(token, take, logp=logp.gather(2, token[..., None])[..., 0])
+        return Choice(token, take, law=logp)

@@ -60,7 +60,7 @@ class CausalReader(Follower):
         out = self.sync(rows, upto, first - 1, asks)  # [R, C, V], the last C columns of each row
         assert isinstance(out, Tensor)
         if self._columns == 1:
-            return out.expand(-1, at.shape[1], -1)
+            return out if at.shape[1] == 1 else out.expand(-1, at.shape[1], -1)
         column = (at - upto[:, None] + self._columns - 1).clamp(min=0)  # [R, K]
         return out.gather(1, column[..., None].expand(-1, -1, out.shape[-1]))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
 )
+from transformers.utils import logging
 
 from decodekit.errors import ModelError, UnknownModel
 from decodekit.models import zoo
@@ -54,6 +56,8 @@ def load(
     if isinstance(model, tuple) and len(model) == 2:
         pair: tuple[object, Any] = model
         model, tokenizer = pair[0], tokenizer or pair[1]
+    if isinstance(model, str) and model.startswith(_ZOO) and tokenizer is None and device_map is None:
+        return _from_zoo(model, dtype, device, attn, cache)
     if isinstance(model, str | os.PathLike):
         options = {"attn_implementation": attn, "trust_remote_code": trust_remote_code}
         hf, found, name = _from_name(os.fspath(model), tokenizer, _placed(dtype, device, device_map), options)
@@ -72,6 +76,26 @@ def load(
     hf = model if device is None and dtype is None else model.to(device=device, dtype=_dtype(dtype))
     given = AutoTokenizer.from_pretrained(tokenizer) if isinstance(tokenizer, str | os.PathLike) else tokenizer
     return _wrap(hf, given, str(getattr(model.config, "_name_or_path", "") or type(model).__name__), cache)
+
+
+@lru_cache(maxsize=8)
+def _from_zoo(
+    name: str,
+    dtype: str | torch.dtype | None,
+    device: str | torch.device | None,
+    attn: str | None,
+    cache: CacheKind | None,
+) -> HFModel:
+    """An embedded model, loaded once: a few megabytes whose weights nobody changes. Without a progress bar."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        options = {"attn_implementation": attn, "trust_remote_code": False}
+        hf, tokenizer, _ = _from_name(name, None, _placed(dtype, device, None), options)
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+    return _wrap(hf if device is None else hf.to(device), tokenizer, name, cache)
 
 
 def _placed(dtype: str | torch.dtype | None, device: str | torch.device | None, device_map: Any) -> dict[str, Any]:
@@ -112,7 +136,7 @@ def _look(source: str, name: str, has_tokenizer: bool) -> None:
     """Say what is missing before transformers does, at length."""
     folder = Path(source)
     if not folder.is_dir():
-        looks_local = folder.is_absolute() or source.startswith((".", "~")) or source.count("/") != 1
+        looks_local = folder.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1
         if looks_local:
             known = ", ".join(_ZOO + one for one in zoo.names())
             raise UnknownModel(

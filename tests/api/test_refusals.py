@@ -72,7 +72,7 @@ def test_options(decoder: dk.Decoder, options: dict[str, Any], sentence: str) ->
 
 
 def test_a_population_that_does_not_fit(model: Any) -> None:
-    made = dk.Decoder(model, "sample | smc(particles=8)")
+    made = dk.Decoder(model, "mask | smc(particles=8)", constraint=dk.regex("[a-z]*"))
     with pytest.raises(OptionError, match=r"batch_size=4 cannot hold one population .* 8 rows; raise batch_size"):
         made.generate("hello", batch_size=4)
 

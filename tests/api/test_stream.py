@@ -51,6 +51,6 @@ def test_what_cannot_be_streamed_is_refused_at_the_call(model: Any) -> None:
 
 
 def test_particles_are_not_streamed(model: Any) -> None:
-    made = dk.Decoder(model, "sample | smc(particles=4)")
+    made = dk.Decoder(model, "mask | smc(particles=4)", constraint=dk.regex("[a-z]*"))
     with pytest.raises(CompositionError, match=r"keeps 4 particles and chooses among them at the end.*use generate"):
         made.stream("hello")

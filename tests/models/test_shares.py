@@ -16,7 +16,7 @@ from decodekit.models.holes import HolesReader
 from decodekit.models.plain import PlainReader
 from decodekit.rows import NONE, Rows
 
-READERS = {"slab": CausalReader, "holes": HolesReader}
+READERS: dict[str, type[CausalReader] | type[HolesReader]] = {"slab": CausalReader, "holes": HolesReader}
 
 
 @pytest.fixture(scope="module")

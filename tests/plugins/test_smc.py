@@ -182,9 +182,9 @@ def test_a_selector_without_weights_is_refused() -> None:
 
 
 def test_with_equal_weights_it_changes_nothing() -> None:
-    free = ToyConstraint(seed=5, refuse=0.0)  # allows everything, so that every weight is 1
-    plain = run(Mask(), MODEL, [[1, 2], [3]], constraint=free, max_tokens=6, samples=8)
-    rows = run([Mask(), Smc(particles=8)], MODEL, [[1, 2], [3]], constraint=free, max_tokens=6)
+    free = ToyConstraint(seed=5, refuse=0.0, eos=())  # allows everything, so that every weight is 1
+    plain = run(Mask(), MODEL, [[1, 2], [3]], constraint=free, max_tokens=6, samples=8, eos=())
+    rows = run([Mask(), Smc(particles=8)], MODEL, [[1, 2], [3]], constraint=free, max_tokens=6, eos=())
     assert rows.texts == plain.texts
     assert all(abs(row.logw) < 1e-9 for row in rows.rows)
     assert [row.sample for row in rows.rows] == list(range(8)) * 2

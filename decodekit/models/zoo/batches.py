@@ -63,6 +63,11 @@ def canvas(encoded: list[Encoded], pad: int, end: int, cells: int = CANVAS) -> C
     return Chunk(tokens, (tokens != pad).long(), weights)
 
 
+def room(encoded: list[Encoded]) -> int:
+    """Cells that hold the longest answer, in whole eights: short SQL statements are not drowned in end tokens."""
+    return min(CANVAS, -(-max(len(e.answer) for e in encoded) // 8) * 8)
+
+
 def steps(settings: Settings, tokenizer: PreTrainedTokenizerFast) -> Iterator[list[Chunk]]:
     """Endless training steps, each a list of chunks of rows of like length."""
     examples = mixture("train", settings.seed, settings.mixture)
@@ -74,7 +79,7 @@ def steps(settings: Settings, tokenizer: PreTrainedTokenizerFast) -> Iterator[li
         rows.sort(key=lambda e: len(e.prompt) + len(e.answer))
         parts = [rows[at : at + settings.chunk] for at in range(0, len(rows), settings.chunk)]
         if settings.name == "masked":
-            yield [canvas(part, pad, end) for part in parts]
+            yield [canvas(part, pad, end, room(part)) for part in parts]
         else:
             yield [causal(part, pad, settings.prompt_weight) for part in parts]
 

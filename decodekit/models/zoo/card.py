@@ -10,7 +10,8 @@ _WHAT = {
     "base": "A causal language model (Llama architecture) that writes small JSON records and SQL statements.",
     "draft": "A small causal language model (Llama architecture) that drafts for `base` in speculative decoding.",
     "masked": "A bidirectional masked diffusion language model (ModernBERT architecture, all layers global) that fills "
-    "a canvas of 48 cells after the prompt: the answer, then `<|end|>` up to the last cell.",
+    "a canvas of 48 cells after the prompt: the answer, then `<|end|>` up to the last cell. It is meant for the JSON "
+    "task; short SQL statements took part in training as the easier lesson in copying and are not measured.",
 }
 _LIMITS = """## Limits
 

@@ -19,7 +19,11 @@ CONTEXT = 512
 
 @dataclass(frozen=True)
 class Settings:
-    """Shape and schedule of one model. ``batch`` examples a step, computed ``chunk`` at a time in order of length."""
+    """Shape and schedule of one model. ``batch`` examples a step, computed ``chunk`` at a time in order of length.
+
+    ``distil`` is the share of the loss that a trained ``base`` teaches; ``easy`` is the number of first chunks in which
+    the masked model sees fewer masks.
+    """
 
     name: str
     hidden: int
@@ -35,6 +39,7 @@ class Settings:
     decay: float = 0.05
     prompt_weight: float = 0.1
     distil: float = 0.0
+    easy: int = 0
     mixture: dict[str, float] = field(default_factory=lambda: {"json": 0.5, "sql": 0.44, "text": 0.06})
 
 
@@ -47,12 +52,13 @@ SETTINGS: dict[str, Settings] = {
         layers=4,
         heads=4,
         inner=256,
-        steps=4600,
+        steps=5000,
         batch=16,
         chunk=8,
         rate=3e-3,
         prompt_weight=0.0,
-        mixture={"json": 1.0},
+        mixture={"json": 0.5, "sql": 0.5},
+        easy=3000,
     ),
 }
 

@@ -68,7 +68,7 @@ def prepare(settings: Settings, words: PreTrainedTokenizerFast) -> tuple[PreTrai
     model = build(settings, words)
     if settings.name == "masked":
         generator = torch.Generator().manual_seed(settings.seed)
-        return model, objectives.masked(words.mask_token_id, generator)
+        return model, objectives.masked(words.mask_token_id, generator, settings.easy)
     if settings.distil > 0.0:
         teacher = LlamaForCausalLM.from_pretrained(str(FOLDER / "base"), dtype=torch.float32).eval()
         return model, objectives.distilled(teacher, settings.distil)
