@@ -60,8 +60,8 @@ class Follower(ABC):
         if seen.shape[1] != tokens.shape[1]:
             seen = torch.nn.functional.pad(seen, (0, tokens.shape[1] - seen.shape[1]), value=NONE)
         same = (seen != tokens).view(torch.uint8).argmax(1)  # [R] length of the common prefix
-        self._seen = tokens.clone()
-        self._seen[:, -1] = NONE  # the spare column holds no token: rows that differ nowhere differ there
+        # A copy, in which the spare column holds no token: rows that differ nowhere differ there.
+        self._seen = torch.nn.functional.pad(tokens[:, :-1], (0, 1), value=NONE)
         return torch.minimum(same, self._have)
 
     def _replay(self, rows: Rows) -> None:

@@ -1,6 +1,6 @@
 """Our loop against the barest one and against transformers' own generate; speculation against assisted generation.
 
-    python -m perf.loop            # everything, about ten minutes on one core
+    python -m perf.loop            # everything, about a quarter of an hour on one core
     python -m perf.loop --quick    # a look: fewer repeats, short prompts only
 
 One thread, the same model and prompts for all, greedy, no end of text, so that all write the same number of tokens.
@@ -178,8 +178,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     quick = parser.parse_args().quick
     torch.set_num_threads(1)
-    rows = loops(3 if quick else 9, (32,) if quick else (32, 1024), (1, 16))
-    rows += speculation(3 if quick else 15, (1, 16))
+    rows = loops(3 if quick else 5, (32,) if quick else (32, 1024), (1, 16))
+    rows += speculation(5 if quick else 15, (1, 16))
     if not quick:
         print(
             save("loop", SEED, rows, "greedy, one thread, ratios of paired repeats: below 1 is faster than the other")

@@ -37,8 +37,9 @@ class Forward:
 
         tokens: [B, T]. at: [B, F] positions to read, or the first of F that all rows read. upto: keys to look at.
         """
-        # Inference mode is worth a few percent of a small model's step; its tensors must not leave, hence the clone.
-        return self._pass(tokens, at, width, upto, cache, wanted).clone()
+        # Inference mode is worth a few percent of a small model's step; its tensors must not leave it, hence the clone.
+        logits = self._pass(tokens, at, width, upto, cache, wanted)
+        return logits if torch.is_inference_mode_enabled() else logits.clone()
 
     @torch.inference_mode()
     def _pass(self, tokens: Tensor, at: Tensor | int, width: int, upto: int, cache: Any, wanted: int) -> Tensor:
