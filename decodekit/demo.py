@@ -13,7 +13,9 @@ from rich.text import Text
 import decodekit as dk
 from decodekit.models.zoo.data import DATABASES, JSON_SCHEMAS, json_prompt, sql_prompt
 
-SENTENCE = "Our contact in Oslo is Mira Valdez, aged 34, who has joined the club (mira.valdez@post.org)."
+SENTENCE = (
+    "For 370.36 euros Vixa Learveso gets a radio, a ladder and a helmet; see order 1778. The buyer will pay later."
+)
 QUESTION = "Which 3 pets of the species dog have the highest age?"
 SEED = 7
 
@@ -23,30 +25,35 @@ def demo(console: Console, trace: Path) -> None:
     began = time.perf_counter()
     console.print(Panel.fit("decodekit on its own embedded models: nothing is downloaded, everything runs here."))
     for number, block in enumerate((_json, _sql, _speculative, _diffusion), start=1):
-        console.rule(f"{number}. {(block.__doc__ or '').splitlines()[0]}", align="left")
+        _title(console, number, block.__doc__)
         block(console)
-    console.rule(f"5. {_particles.__doc__}", align="left")
+    _title(console, 5, _particles.__doc__)
     _particles(console, trace)
-    console.rule(f"done in {time.perf_counter() - began:.0f} s", align="left")
+    console.print(f"\ndone in {time.perf_counter() - began:.0f} s")
+
+
+def _title(console: Console, number: int, said: str | None) -> None:
+    console.print()
+    console.print(Text(f"{number}. {said}", style="bold"), soft_wrap=True)
 
 
 def _say(console: Console, label: str, value: object) -> None:
-    console.print(Text(f"  {label:<15}", style="dim") + Text(str(value)), soft_wrap=True)
+    console.print(Text(f"  {label:<17}", style="dim") + Text(str(value)), soft_wrap=True)
 
 
 def _json(console: Console) -> None:
     """A sentence becomes a JSON record"""
-    prompt = json_prompt("person", SENTENCE)
-    free = dk.generate("zoo:base", prompt, strategy="temperature(1.5) | sample", seed=SEED, max_tokens=80)
+    prompt = json_prompt("order", SENTENCE)
+    free = dk.generate("zoo:base", prompt, strategy="temperature(2.5) | sample", seed=SEED, max_tokens=80)
     held = dk.generate(
         "zoo:base",
         prompt,
-        strategy="temperature(1.5) | sample",
-        constraint=dk.json_schema(JSON_SCHEMAS["person"]),
+        strategy="temperature(2.5) | sample",
+        constraint=dk.json_schema(JSON_SCHEMAS["order"]),
         seed=SEED,
         max_tokens=120,
     )
-    best = dk.generate("zoo:base", prompt, constraint=dk.json_schema(JSON_SCHEMAS["person"]), strategy="greedy")
+    best = dk.generate("zoo:base", prompt, constraint=dk.json_schema(JSON_SCHEMAS["order"]), strategy="greedy")
     _say(console, "sentence", SENTENCE)
     _say(console, "hot, free", free.text)
     _say(console, "hot, schema", f"{held.text}   <- whatever is drawn, it fits the schema")
@@ -75,8 +82,8 @@ def _sql(console: Console) -> None:
 
 def _speculative(console: Console) -> None:
     """The same text from fewer passes of the large model: a small one drafts, the large one checks"""
-    prompt = json_prompt("person", SENTENCE)
-    constraint = dk.json_schema(JSON_SCHEMAS["person"])
+    prompt = json_prompt("order", SENTENCE)
+    constraint = dk.json_schema(JSON_SCHEMAS["order"])
     plain = dk.generate("zoo:base", prompt, strategy="sample", constraint=constraint, seed=SEED)
     drafted = dk.generate(
         "zoo:base",
@@ -93,7 +100,7 @@ def _speculative(console: Console) -> None:
 
 def _diffusion(console: Console) -> None:
     """A diffusion model fills the whole answer at once: all cells that are certain are settled in the same round"""
-    prompt = json_prompt("person", SENTENCE)
+    prompt = json_prompt("order", SENTENCE)
     one = dk.generate("zoo:masked", prompt, strategy="threshold(tau=1.1)", max_tokens=48)
     many = dk.generate("zoo:masked", prompt, strategy="threshold(tau=0.9)", max_tokens=48)
     _say(console, "one at a time", f"{one.cost.rounds:3d} rounds  {one.text}")

@@ -2,7 +2,9 @@
 
 import decodekit as dk
 
-PROMPT = "Our contact in Oslo is Mira Valdez, aged 34, who has joined the club (mira.v@post.org).\nperson as JSON:\n"
+PROMPT = (
+    "In order 4711, Vixa Learveso asked for a radio. The total is 70.36 euros; the customer has paid.\norder as JSON:\n"
+)
 
 
 def main() -> None:

@@ -5,23 +5,25 @@ from pydantic import BaseModel, Field
 import decodekit as dk
 
 
-class Person(BaseModel):
+class Order(BaseModel):
     """What is wanted. Any JSON Schema, dataclass or TypedDict does as well."""
 
-    name: str = Field(max_length=40)
-    age: int = Field(ge=0, le=120)
-    city: str = Field(max_length=40)
-    email: str = Field(max_length=60)
-    member: bool
+    number: int = Field(ge=1)
+    customer: str = Field(max_length=40)
+    items: list[str] = Field(min_length=1, max_length=3)
+    total: float
+    paid: bool
 
 
 def main() -> None:
-    sentence = "Our contact in Oslo is Mira Valdez, aged 34, who has joined the club (mira.v@post.org)."
+    sentence = (
+        "For 370.36 euros Vixa Learveso gets a radio, a ladder and a helmet; see order 1778. The buyer will pay later."
+    )
     out = dk.generate(
         "zoo:base",
-        f"{sentence}\nperson as JSON:\n",
+        f"{sentence}\norder as JSON:\n",
         strategy="greedy",
-        constraint=dk.json_schema(Person),
+        constraint=dk.json_schema(Order),
     )
     print(out.text)
     print(repr(out.value))

@@ -2,7 +2,9 @@
 
 import decodekit as dk
 
-PROMPT = "Order 4711: Mira Valdez bought a lamp and a desk for 120.35 euros and has paid.\norder as JSON:\n"
+PROMPT = (
+    "In order 4711, Vixa Learveso asked for a radio. The total is 70.36 euros; the customer has paid.\norder as JSON:\n"
+)
 
 
 def main() -> None:

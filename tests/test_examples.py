@@ -16,7 +16,7 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 SHOWS = {
     "diffusion": ["tau 1.1:", "rounds"],
     "in_transformers": ["SELECT"],
-    "json_record": ['{"name":', "Person(name="],
+    "json_record": ['{"number":', "Order(number="],
     "particles": ["SELECT name FROM", "log evidence:"],
     "speculative": ["the same text: True"],
     "sql_question": ["SELECT", "[("],
