@@ -178,7 +178,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     quick = parser.parse_args().quick
     torch.set_num_threads(1)
-    rows = loops(3 if quick else 5, (32,) if quick else (32, 1024), (1, 16))
+    rows = loops(3, (32,) if quick else (32, 1024), (1, 16))
     rows += speculation(5 if quick else 15, (1, 16))
     if not quick:
         print(

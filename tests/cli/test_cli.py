@@ -126,7 +126,10 @@ BAD: list[tuple[tuple[str, ...], str]] = [
     (("abc", "--regex", "a", "--choice", "b"), "--regex and --choice are two constraints; give one, or join them"),
     (("abc", "--regex", "("), ""),
     (("abc", "--stream", "--json"), "--stream prints one growing text: drop --json"),
-    (("abc", "--strategy", "sample | smc(particles=4)", "--stream"), "its text cannot be streamed; use generate"),
+    (
+        ("abc", "--regex", "a*", "--strategy", "mask | smc(particles=4)", "--stream"),
+        "its text cannot be streamed; use generate",
+    ),
 ]
 
 
