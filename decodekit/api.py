@@ -185,8 +185,8 @@ def generate(
 ) -> Any:
     """Generate with `model` after `prompt`: one :class:`Result` for one prompt, a list for a list.
 
-    A model given by name is loaded at every call; for many calls make a :class:`Decoder`, whose arguments these are,
-    and whose :meth:`Decoder.generate` says what prompts may be.
+    A model given by name is loaded at every call (an embedded one once); for many calls make a :class:`Decoder`, whose
+    arguments these are, and whose :meth:`Decoder.generate` says what prompts may be.
 
     Example:
         >>> out = generate("zoo:base", "Ada Park is 36.", max_tokens=8)

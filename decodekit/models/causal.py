@@ -11,7 +11,7 @@ from torch import Tensor
 
 from decodekit.cost import Cost
 from decodekit.errors import ModelError
-from decodekit.follower import Follower
+from decodekit.models.cached import CachedReader
 from decodekit.models.forward import Forward
 from decodekit.models.places import Places
 from decodekit.models.slab import Slabs
@@ -31,7 +31,7 @@ class Need:
     upto: int
 
 
-class CausalReader(Follower):
+class CausalReader(CachedReader):
     """Logits of any positions of any rows, over a slab cache that follows the text.
 
     Feeding is right-aligned: a row that needs less than the widest re-reads some of its own text (and writes the same
@@ -39,30 +39,9 @@ class CausalReader(Follower):
     """
 
     def __init__(self, forward: Forward, cost: Cost, label: str) -> None:
-        super().__init__()
-        self._forward, self._cost, self._label = forward, cost, label
+        super().__init__(forward, cost, label)
         self._slabs = Slabs()
         self._places = Places(self._slabs.copy)
-        self._columns = 1
-
-    def read(self, rows: Rows, at: Tensor, only: Tensor | None = None) -> Tensor:
-        """[R, K, V] logits of the tokens AT `at` [R, K]; see :class:`decodekit.roles.Scorer`.
-
-        Raises:
-            ModelError: a position lies beyond the model's context.
-        """
-        upto = at.amax(1)  # [R]; the token AT p is predicted from the p tokens before it
-        asks = (upto != NONE) & ~rows.done
-        if only is not None:
-            asks = asks & only
-        first = at.masked_fill(at == NONE, torch.iinfo(at.dtype).max).amin(1) if at.shape[1] > 1 else upto
-        self._columns = int((upto - first).masked_fill(~asks, 0).max()) + 1 if at.shape[1] > 1 else 1
-        out = self.sync(rows, upto, first - 1, asks)  # [R, C, V], the last C columns of each row
-        assert isinstance(out, Tensor)
-        if self._columns == 1:
-            return out if at.shape[1] == 1 else out.expand(-1, at.shape[1], -1)
-        column = (at - upto[:, None] + self._columns - 1).clamp(min=0)  # [R, K]
-        return out.gather(1, column[..., None].expand(-1, -1, out.shape[-1]))
 
     def fork(self, index: Tensor) -> None:
         """Relabel; whatever must be copied is copied when the rows part."""
@@ -113,7 +92,7 @@ class CausalReader(Follower):
                 return logits
             out = logits.new_zeros(shape) if out is None else out
             out[torch.tensor(order, device=out.device), -logits.shape[1] :] = logits
-        return torch.zeros(shape, dtype=self._forward.out, device=rows.device) if out is None else out
+        return self._nothing(rows) if out is None else out
 
     def _run(self, rows: Rows, needs: Sequence[Need]) -> Tensor:
         """One bucket, in chunks of columns; [B, C, V] of the last C."""

@@ -9,12 +9,12 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from decodekit.cost import Cost
-from decodekit.follower import Follower
+from decodekit.models.cached import CachedReader
 from decodekit.models.forward import Forward
-from decodekit.rows import NONE, Rows
+from decodekit.rows import Rows
 
 
-class HolesReader(Follower):
+class HolesReader(CachedReader):
     """A reader over the public interface of transformers' caches: for models whose cache layers we cannot replace.
 
     Each key knows its position and whether it still counts; queries see live keys at positions up to their own. When
@@ -22,23 +22,10 @@ class HolesReader(Follower):
     """
 
     def __init__(self, forward: Forward, cost: Cost, label: str) -> None:
-        super().__init__()
-        self._forward, self._cost, self._label = forward, cost, label
+        super().__init__(forward, cost, label)
         self._cache = DynamicCache()  # without a config: sliding layers must not evict keys
         self._slot: Tensor | None = None  # [R, S] position of each key
         self._live: Tensor  # [R, S] whether it counts
-
-    def read(self, rows: Rows, at: Tensor, only: Tensor | None = None) -> Tensor:
-        """[R, K, V]; see :class:`decodekit.roles.Scorer`."""
-        upto = at.amax(1)
-        asks = (upto != NONE) & ~rows.done
-        asks = asks if only is None else asks & only
-        first = at.masked_fill(at == NONE, torch.iinfo(at.dtype).max).amin(1)
-        self._columns = int((upto - first).masked_fill(~asks, 0).max()) + 1
-        out = self.sync(rows, upto, first - 1, asks)  # [R, C, V]
-        assert isinstance(out, Tensor)
-        column = (at - upto[:, None] + self._columns - 1).clamp(min=0)
-        return out.gather(1, column[..., None].expand(-1, -1, out.shape[-1]))
 
     @torch.inference_mode()
     def fork(self, index: Tensor) -> None:
@@ -55,7 +42,7 @@ class HolesReader(Follower):
             self._live = self._slot.bool()
         width = int((upto - keep).masked_fill(~only, 0).max())
         if not width:
-            return torch.zeros(len(rows), self._columns, self._forward.vocab, device=rows.device)
+            return self._nothing(rows)
         column = torch.arange(width, device=rows.device)
         at = upto[:, None] - width + column  # [R, F]; what lies before `keep` is padding here
         new = only[:, None] & (at >= keep[:, None])

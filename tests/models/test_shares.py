@@ -113,3 +113,15 @@ def test_a_long_prompt_in_chunks(forward: Forward, monkeypatch: Any) -> None:
         rows, reader = new(prompts), CausalReader(forward, Cost(), "t")
         at = rows.n[:, None] + torch.arange(-7, 1)
         close(forward, rows, at, reader.read(rows, at))
+
+
+@pytest.mark.parametrize("cache", list(READERS))
+def test_what_is_not_asked_has_the_type_of_what_is(cache: str) -> None:
+    torch.manual_seed(3)
+    config = hf.LlamaConfig(
+        vocab_size=20, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
+    )
+    exact = Forward(hf.LlamaForCausalLM(config).eval().double(), "exact", None)
+    rows, reader = new([[1, 2, 3], [4, 5]]), READERS[cache](exact, Cost(), "t")
+    nobody = torch.full_like(rows.n[:, None], NONE)
+    assert reader.read(rows, nobody).dtype == reader.read(rows, rows.n[:, None].clone()).dtype == torch.float64
