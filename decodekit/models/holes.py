@@ -34,9 +34,13 @@ class HolesReader(CachedReader):
             self._cache.batch_select_indices(index)
             self._slot, self._live = self._slot[index], self._live[index]
 
-    @torch.inference_mode()
     def feed(self, rows: Rows, keep: Tensor, upto: Tensor, only: Tensor) -> Tensor:
         """Append what is new, right-aligned; [R, C, V] after the last C columns."""
+        logits = self._append(rows, keep, upto, only)  # of inference mode, which it must not leave
+        return logits if torch.is_inference_mode_enabled() else logits.clone()
+
+    @torch.inference_mode()
+    def _append(self, rows: Rows, keep: Tensor, upto: Tensor, only: Tensor) -> Tensor:
         if self._slot is None:
             self._slot = torch.zeros(len(rows), 0, dtype=torch.int64, device=rows.device)
             self._live = self._slot.bool()
@@ -55,7 +59,7 @@ class HolesReader(CachedReader):
         spans = torch.stack([keep, upto], 1)[only].tolist()
         self._forward.bill(self._cost.model(self._label), spans, len(rows) * width, self._columns)
         self._compact()
-        return torch.nn.functional.pad(logits, (0, 0, self._columns - logits.shape[1], 0)).clone()
+        return torch.nn.functional.pad(logits, (0, 0, self._columns - logits.shape[1], 0))
 
     def _compact(self) -> None:
         """Move the keys that count to the front and cut the cache, once half of it is holes."""
