@@ -20,6 +20,8 @@ Keeps = Literal["exact", "weighted", "approximate"]
 """From best to worst: a whole keeps what the worst of its parts keeps."""
 ROLES: Final = ("proposer", "scorer", "warper", "constraint", "selector", "population", "stop", "observer")
 """In canonical order. Of :data:`SEVERAL` a strategy may have any number, of the others one."""
+TASK: Final = "task"
+"""What a task is registered as; it answers no question of a round."""
 SEVERAL: Final = frozenset({"warper", "constraint", "stop", "observer"})
 
 

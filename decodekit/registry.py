@@ -22,15 +22,16 @@ from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeVar, cast, da
 import pydantic
 import pydantic.dataclasses
 
-from decodekit.about import ROLES, About, Keeps, about_of, explain, freeze, name_of
+from decodekit.about import ROLES, TASK, About, Keeps, about_of, explain, freeze, name_of
 from decodekit.errors import BrokenPlugin, UnknownPlugin
 from decodekit.kit import Run
 
 PLUGINS: Final = "decodekit.plugins"
+TASKS: Final = "decodekit.tasks"
+"""What strategies are compared on: declared and found like plugins, under names of their own."""
 DEFAULTS: Final = "decodekit.defaults"
 VARIABLE: Final = "DECODEKIT_PLUGINS"
 REPEAT: Final = "a new entry point is seen only after `pip install -e .` has been repeated"
-
 T = TypeVar("T")
 
 __all__ = [
@@ -106,7 +107,7 @@ def _words(given: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def _refuse_bad_class(cls: type, roles: tuple[str, ...], keeps: str) -> None:
-    unknown = [role for role in roles if role not in ROLES]
+    unknown = [role for role in roles if role not in ROLES and roles != (TASK,)]
     if unknown or not roles or len(set(roles)) < len(roles):
         said = f"the role {unknown[0]!r}" if unknown else f"the roles {roles!r}"
         raise BrokenPlugin(f"plugin class {cls.__qualname__} declares {said}; roles are {', '.join(ROLES)}, each once")
@@ -114,8 +115,9 @@ def _refuse_bad_class(cls: type, roles: tuple[str, ...], keeps: str) -> None:
         raise BrokenPlugin(
             f"plugin class {cls.__qualname__} declares keeps={keeps!r}; write one of {', '.join(get_args(Keeps))}"
         )
-    if not callable(getattr(cls, "bind", None)):
-        raise BrokenPlugin(f"plugin class {cls.__qualname__} has no method bind(self, run); define it")
+    for method in ("items(self)", "score(self, item, text)") if roles == (TASK,) else ("bind(self, run)",):
+        if not callable(getattr(cls, method.partition("(")[0], None)):
+            raise BrokenPlugin(f"plugin class {cls.__qualname__} has no method {method}; define it")
     if "about" in cls.__dict__ or "ClassVar" not in str(inspect.get_annotations(cls).get("about", ClassVar)):
         raise BrokenPlugin(f"plugin class {cls.__qualname__} has an option `about`, which holds its record; rename it")
 
@@ -190,37 +192,43 @@ def refresh() -> None:
     _import.cache_clear()
 
 
-def names() -> tuple[str, ...]:
+def names(group: str = PLUGINS) -> tuple[str, ...]:
     """All registered names, sorted, whether or not they can be imported."""
-    return tuple(_scan(PLUGINS, _allowed()))
+    return tuple(_scan(group, _allowed()))
 
 
-def load(name: str) -> type[Any]:
-    """The plugin class called `name`; its module is imported at the first call.
+def load(name: str, group: str = PLUGINS) -> type[Any]:
+    """The plugin class called `name` in `group`; its module is imported at the first call.
 
     Raises:
         UnknownPlugin: nothing has this name; the message offers near ones.
         BrokenPlugin: it cannot be imported, is no plugin, or two distributions claim the name.
     """
-    entry = _single("plugin", name, _scan(PLUGINS, _allowed()).get(name) or _unknown(name))
+    word = word_of(group)
+    entry = _single(word, name, _scan(group, _allowed()).get(name) or _unknown(name, group))
     if not name.isidentifier() or iskeyword(name):
-        raise BrokenPlugin(f"plugin {name!r} of {entry} cannot be written in a strategy; its author must rename it")
-    found = _resolve("plugin", name, entry)
+        raise BrokenPlugin(f"{word} {name!r} of {entry} cannot be written in a strategy; its author must rename it")
+    found = _resolve(word, name, entry)
     about = about_of(found)
     if about is None or not isinstance(found, type):
         raise BrokenPlugin(
-            f"plugin {name!r} of {entry} is not a class decorated with @decodekit.registry.plugin; "
+            f"{word} {name!r} of {entry} is not a class decorated with @decodekit.registry.plugin; "
             "correct its entry point"
         )
-    alias = any(other.point.value == entry.point.value for other in _scan(PLUGINS, _allowed()).get(about.name, ()))
+    alias = any(other.point.value == entry.point.value for other in _scan(group, _allowed()).get(about.name, ()))
     if about.name != name and not alias:  # exported under another path than it is defined at
         cast(Any, found).about = replace(about, name=name)
     return found
 
 
+def word_of(group: str) -> str:
+    """What messages call a member of `group`."""
+    return TASK if group == TASKS else "plugin"
+
+
 def origin(name: str) -> Origin:
     """(distribution, version) that declares the plugin `name`. Raises what :func:`load` raises, imports nothing."""
-    return _single("plugin", name, _scan(PLUGINS, _allowed()).get(name) or _unknown(name)).origin
+    return _single("plugin", name, _scan(PLUGINS, _allowed()).get(name) or _unknown(name, PLUGINS)).origin
 
 
 def broken() -> dict[str, str]:
@@ -266,17 +274,18 @@ def _resolve(kind: str, name: str, entry: _Entry) -> Any:
         ) from error
 
 
-def _unknown(name: str) -> tuple[_Entry, ...]:
-    hidden = _scan(PLUGINS, frozenset()).get(name)
+def _unknown(name: str, group: str) -> tuple[_Entry, ...]:
+    hidden = _scan(group, frozenset()).get(name)
+    word = word_of(group)
     if hidden:
         raise UnknownPlugin(
-            f"plugin {name!r} of {hidden[0].origin.distribution} is switched off by {VARIABLE}="
+            f"{word} {name!r} of {hidden[0].origin.distribution} is switched off by {VARIABLE}="
             f"{os.environ.get(VARIABLE)!r}; add its distribution there"
         )
-    known = names()
+    known = names(group)
     near = difflib.get_close_matches(_snake(name), known, n=3, cutoff=0.6)
     way = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are {', '.join(known) or 'none'}"
-    raise UnknownPlugin(f"no plugin is called {name!r}; {way} ({REPEAT})")
+    raise UnknownPlugin(f"no {word} is called {name!r}; {way} ({REPEAT})")
 
 
 def _snake(name: str) -> str:
@@ -286,5 +295,6 @@ def _snake(name: str) -> str:
 def _declared_as(cls: type) -> str:
     """The name under which metadata declares `cls`, or else its own name in snake case."""
     path, own = f"{cls.__module__}:{cls.__qualname__}", _snake(cls.__name__)
-    declared = [name for name, all_ in _scan(PLUGINS, _allowed()).items() for e in all_ if e.point.value == path]
+    every = [found for group in (PLUGINS, TASKS) for found in _scan(group, _allowed()).items()]
+    declared = [name for name, all_ in every for e in all_ if e.point.value == path]
     return own if own in declared or not declared else declared[0]

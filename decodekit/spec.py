@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 
 from decodekit import registry
-from decodekit.about import ROLES, SEVERAL, about_of, form, opaque
+from decodekit.about import ROLES, SEVERAL, TASK, about_of, form, opaque
 from decodekit.errors import BrokenPlugin, DecodekitError, OptionError, SpecError, UnknownPlugin
 from decodekit.registry import Plugin
 
@@ -76,7 +76,9 @@ class Strategy:
             return value
         if isinstance(value, str):
             return parse(value)
-        if about_of(value):
+        if about := about_of(value):
+            if about.roles == (TASK,):
+                raise SpecError(f"{about.name} is a task, which strategies are compared on; it cannot be part of one")
             made: Any = value() if isinstance(value, type) else value
             return Strategy((made,))
         if isinstance(value, list | tuple):
@@ -96,6 +98,18 @@ def _rank(part: Plugin) -> int:
     about = about_of(part)
     roles = about.roles if about else ("constraint",)
     return ROLES.index(next((role for role in ROLES if role in roles and role in SEVERAL), min(roles, key=ROLES.index)))
+
+
+def parse_task(text: str) -> Any:
+    """Read the spec of a task, such as `sql(limit=50)`: one name of the group `decodekit.tasks` with its options.
+
+    Raises:
+        SpecError, UnknownPlugin, BrokenPlugin, OptionError: as :func:`parse`.
+    """
+    parts = _Reader(text[:LONGEST], registry.TASKS).strategy() if text.strip() else []
+    if len(parts) != 1:
+        raise SpecError(f"{text[:40]!r} is not one task; write its name, with options in brackets: sql(limit=50)")
+    return parts[0]
 
 
 def parse(text: str) -> Strategy:
@@ -120,8 +134,9 @@ def parse(text: str) -> Strategy:
 class _Reader:
     """Turns the syntax tree of one spec string into plugins."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, group: str = registry.PLUGINS) -> None:
         self.text = text
+        self.group = group  # of the names that stand between two |; those within options are plugins
         self.wrap = "\n" in text.strip()  # several lines are one expression only within brackets
         self.code = f"({text}\n)" if self.wrap else text.lstrip()
 
@@ -143,7 +158,7 @@ class _Reader:
     def _part(self, node: ast.expr) -> Plugin:
         """A plugin that stands between two `|`."""
         if isinstance(node, ast.Name | ast.Call):
-            return self._plugin(node)
+            return self._plugin(node, self.group)
         way = "write plugins joined by |, such as 'sample | top_k(50)'"
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             way = "write the plugin's name without quotes"
@@ -153,7 +168,7 @@ class _Reader:
             way = f"a name has no dot: write {node.attr}"
         raise SpecError(f"{self._at(node)}: {self._quote(node)} is not a plugin; {way}")
 
-    def _plugin(self, node: ast.Name | ast.Call) -> Plugin:
+    def _plugin(self, node: ast.Name | ast.Call, group: str = registry.PLUGINS) -> Plugin:
         name = node.func if isinstance(node, ast.Call) else node
         if not isinstance(name, ast.Name):
             way = f"a name has no dot: write {name.attr}" if _is_dotted(name) else "call a plugin by its name"
@@ -167,7 +182,7 @@ class _Reader:
                 raise SpecError(f"{self._at(word)}: {name.id} is given {word.arg!r} twice; drop one")
             options[word.arg] = self._value(word.value)
         try:
-            made: Plugin = registry.load(name.id)(*args, **options)
+            made: Plugin = registry.load(name.id, group)(*args, **options)
         except (UnknownPlugin, BrokenPlugin, OptionError) as error:
             raise type(error)(f"{self._at(node)}: {error}") from error
         return made

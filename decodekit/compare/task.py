@@ -1,0 +1,93 @@
+"""What strategies are compared on: a task gives items (a prompt, what its answer must satisfy) and scores texts."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from decodekit import registry
+from decodekit.errors import OptionError
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question of a task.
+
+    id: unique within the task and the same in every run. prompt: as `generate` takes it. constraint: what the answer
+    must satisfy, as `generate` takes it, or None. gold: what :meth:`Task.score` compares with. most: tokens that an
+    answer may have. kind: a word that results can be grouped by.
+    """
+
+    id: str
+    prompt: str
+    constraint: Any = field(default=None, repr=False, compare=False)
+    gold: Any = field(default=None, repr=False)
+    most: int = 128
+    kind: str = ""
+
+
+@runtime_checkable
+class Task(Protocol):
+    """A class decorated with `plugin(role="task")` and registered in the entry-point group `decodekit.tasks`."""
+
+    def items(self) -> Sequence[Item]:
+        """All items, in an order that never changes."""
+
+    def score(self, item: Item, text: str) -> float | None:
+        """How good `text` is as the answer, from 0 to 1; None where there is nothing to compare with."""
+
+
+def constraint(kind: str, /, *args: Any, **options: Any) -> Any:
+    """The registered constraint `kind`: tasks name constraints as users do."""
+    return registry.load(kind)(*args, **options)
+
+
+def first(items: Iterable[Item], limit: int | None) -> list[Item]:
+    """The first `limit` of `items`, or all."""
+    found = list(items)
+    return found if limit is None else found[:limit]
+
+
+def lines(path: str | Path, what: str) -> list[tuple[int, dict[str, Any]]]:
+    """(line number from 1, object) of each line of a JSONL file that is not empty.
+
+    Raises:
+        OptionError: the file cannot be read, or a line is no JSON object; the message has its number.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OptionError(f"{what}: {str(path)!r} cannot be read ({reason}); give the path of a JSONL file") from None
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise OptionError(f"{what}: line {number} of {str(path)!r} is not JSON: {error}; correct it") from None
+        if not isinstance(row, dict):
+            raise OptionError(f"{what}: line {number} of {str(path)!r} is no JSON object; write one a line")
+        found.append((number, row))
+    return found
+
+
+def same_rows(connection: sqlite3.Connection, gold: str, answer: str) -> bool:
+    """Execution match: both statements return the same rows, in order where `gold` orders them, else as a multiset.
+
+    An answer that sqlite3 refuses does not match. Nothing is ever written.
+    """
+    connection.execute("PRAGMA query_only = ON")
+    want = connection.execute(gold).fetchall()
+    try:
+        have = connection.execute(answer).fetchmany(len(want) + 1)
+    except (sqlite3.Error, sqlite3.Warning, OverflowError):
+        return False
+    if "order by" in gold.lower():
+        return want == have
+    return sorted(map(repr, want)) == sorted(map(repr, have))
