@@ -1,0 +1,166 @@
+"""Runs the units of a plan: generates, scores, writes; goes on where an earlier run stopped."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from decodekit.api import Decoder
+from decodekit.compare import manifest, store
+from decodekit.compare.plan import Plan, Unit
+from decodekit.compare.task import Item, Task
+from decodekit.errors import DecodekitError
+from decodekit.kit import Model
+from decodekit.models.load import load
+from decodekit.results import Result, Sample
+
+Row = dict[str, Any]
+PREPARED: Final = 64
+"""Decoders (a strategy bound to a model and a compiled constraint) kept at once."""
+
+
+class Runner:
+    """A plan with its models loaded.
+
+    Args:
+        plan: what to run.
+        loading: keywords of :func:`decodekit.models.load.load` (device, dtype ...).
+    """
+
+    def __init__(self, plan: Plan, **loading: Any) -> None:
+        self.plan = plan
+        names = dict.fromkeys([*plan.models, *(arm.model for arm in plan.arms if arm.model)])
+        self.models: dict[str, Model] = {name: load(name, **loading) for name in names}
+        self.units: list[Unit] = list(plan.units())
+        self._tasks = {unit.task: task for task in plan.tasks for unit in self.units if unit.task == _name(task)}
+        self._decoders: OrderedDict[tuple[str, str, int], Decoder] = OrderedDict()
+
+    def check(self) -> None:
+        """Prepare the first unit of every strategy, task and model: what cannot work is said before anything runs.
+
+        Raises:
+            DecodekitError: in one sentence that names the strategy.
+        """
+        seen = set[tuple[str, str, str]]()
+        for unit in self.units:
+            if (key := (unit.task, unit.arm.name, unit.model)) not in seen:
+                seen.add(key)
+                self._decoder(unit)
+
+    def run(self, folder: Path, *, resume: bool = False, worker: int = 0, workers: int = 1) -> Iterator[Unit]:
+        """Run what is not done yet of the units of this worker, writing each as soon as it is done, and yield it."""
+        manifest.keep(folder, manifest.manifest_of(self.plan, self.models), resume or workers > 1)
+        with store.Part(folder, worker) as part:
+            done = {row["closes"] for row in store.read(folder)[1]}
+            for number, unit in enumerate(self.units):
+                if number % workers == worker and unit.key not in done:
+                    part.add(*self.do(unit))
+                    yield unit
+
+    def results(self, folder: Path) -> tuple[list[Row], list[Row]]:
+        """(rows, closing rows) in the order of the plan, written to one file as well."""
+        return store.merge(folder, (unit.key for unit in self.units))
+
+    def do(self, unit: Unit) -> tuple[list[Row], Row]:
+        """The rows of one unit, and the row that closes it."""
+        decoder = self._decoder(unit)
+        before = time.perf_counter()
+        results = decoder.generate(
+            [item.prompt for item in unit.items],
+            max_tokens=unit.items[0].most,
+            seed=unit.seed,
+            n=self.plan.n,
+            progress=False,
+        )
+        seconds = time.perf_counter() - before
+        task = self._tasks[unit.task]
+        rows = [_row(unit, task, item, result) for item, result in zip(unit.items, results, strict=True)]
+        cost = dict(results[0].cost.as_dict())
+        cost.pop("seconds", None)
+        return rows, {
+            "closes": unit.key,
+            "task": unit.task,
+            "arm": unit.arm.name,
+            "model": unit.model,
+            "seed": unit.seed,
+            "items": len(unit.items),
+            "seconds": round(seconds, 6),
+            "peak_mb": _peak(),
+            "cost": cost,
+            "spec": results[0].spec,
+        }
+
+    def _decoder(self, unit: Unit) -> Decoder:
+        limit = unit.items[0].constraint if unit.arm.constrained else None
+        key = (unit.arm.name, unit.model, id(limit))
+        if key not in self._decoders:
+            try:
+                self._decoders[key] = Decoder(self.models[unit.model], unit.arm.strategy, limit)
+            except DecodekitError as error:
+                raise type(error)(f"strategy {unit.arm.name!r} on {unit.model}, {unit.task}: {error}") from error
+            if len(self._decoders) > PREPARED:
+                self._decoders.popitem(last=False)
+        self._decoders.move_to_end(key)
+        return self._decoders[key]
+
+
+def _name(task: Task) -> str:
+    from decodekit.about import form
+
+    return form(task)
+
+
+def _row(unit: Unit, task: Task, item: Item, result: Result) -> Row:
+    """One item's result as plain data. score: the weighted mean over samples or particles; None without a score."""
+    scores: dict[str, float | None] = {}
+    for sample in result.samples:
+        if sample.weight > 0 and sample.text not in scores:
+            scores[sample.text] = task.score(item, sample.text)
+    return {
+        "unit": unit.key,
+        "task": unit.task,
+        "arm": unit.arm.name,
+        "model": unit.model,
+        "seed": unit.seed,
+        "item": item.id,
+        "kind": item.kind,
+        "score": _expected(result.samples, scores),
+        "text": result.text,
+        "valid": result.value is not None if unit.arm.constrained and item.constraint is not None else None,
+        "finish": result.finish,
+        "tokens": sum(len(sample.tokens) for sample in result.samples),
+        "length": len(result.tokens),
+        "logp": _finite(result.logp),
+        "evidence": None if result.evidence is None else _finite(result.evidence),
+        "ess": _ess(result.samples),
+        "posterior": list(result.posterior().items())[:20] if len(result.samples) > 1 else [],
+        "message": result.message,
+    }
+
+
+def _expected(samples: tuple[Sample, ...], scores: dict[str, float | None]) -> float | None:
+    """Mean score under the weights; a result whose particles all died scores 0."""
+    if not scores:
+        return 0.0
+    if any(value is None for value in scores.values()):
+        return None
+    return sum(sample.weight * (scores[sample.text] or 0.0) for sample in samples if sample.weight > 0)
+
+
+def _ess(samples: tuple[Sample, ...]) -> float:
+    squares = sum(sample.weight**2 for sample in samples)
+    return 1 / squares if squares else 0.0
+
+
+def _finite(value: float) -> float | None:
+    return value if abs(value) < float("inf") else None
+
+
+def _peak() -> float:
+    """Most memory that the process has held, in MB (Linux counts in kB, macOS in bytes)."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3), 1)
