@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from decodekit import __version__
+from decodekit.cli_compare import compare
 from decodekit.cli_demo import demo
 from decodekit.cli_generate import generate
 from decodekit.cli_lists import models, strategies
@@ -58,6 +59,7 @@ def _root(
 
 
 app.command()(generate)
+app.command()(compare)
 app.command()(strategies)
 app.command()(models)
 app.command()(demo)

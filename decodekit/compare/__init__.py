@@ -1,1 +1,86 @@
-"""See docs/architecture.md."""
+"""Comparison of strategies over tasks: plan, run, statistics, report. :func:`compare` is the door from Python."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from decodekit.errors import OptionError
+
+if TYPE_CHECKING:
+    from decodekit.compare.plan import Plan
+    from decodekit.compare.stats import Line
+
+__all__ = ["Comparison", "compare"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The outcome of :func:`compare`.
+
+    lines: a line of figures for each task, model and strategy. rows: every answer as plain data. folder: where
+    results, manifest and reports are.
+    """
+
+    plan: Plan
+    lines: list[Line]
+    rows: list[dict[str, Any]]
+    folder: Path
+
+    def frame(self) -> Any:
+        """The lines as a pandas frame; intervals are three columns each. Needs pandas."""
+        try:
+            import pandas as pd
+        except ImportError:
+            raise OptionError("frame() needs the package pandas; install decodekit[compare]") from None
+        return pd.json_normalize([asdict(line) for line in self.lines], sep="_")
+
+    def _repr_html_(self) -> str:
+        """The report's tables and plots, for a notebook."""
+        return (self.folder / "report.html").read_text(encoding="utf-8")
+
+    def __str__(self) -> str:
+        return (self.folder / "report.md").read_text(encoding="utf-8")
+
+
+def compare(
+    models: str | Sequence[str],
+    tasks: Any,
+    strategies: str | Sequence[Any] | Mapping[str, str],
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    loading: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Comparison:
+    """Run strategies over tasks and compare them.
+
+    Args:
+        models: paths, hub names or `zoo:NAME`.
+        tasks: specs such as `"sql(limit=50)"`, or task plugins.
+        strategies: specs, each `[NAME =] [unconstrained:] SPEC [@ MODEL]`, or a mapping of names to specs.
+        out: folder of the run; a temporary one if None.
+        resume: go on with the run that is in `out`.
+        loading: keywords of `decodekit.load` for the models.
+        options: seeds, baseline, batch, n, limit, where; see :class:`decodekit.compare.plan.Plan`.
+
+    Raises:
+        DecodekitError: before anything runs, in one sentence.
+    """
+    from decodekit.compare import parallel, report, stats
+    from decodekit.compare.plan import plan_of
+    from decodekit.compare.runner import Runner
+
+    listed = [tasks] if isinstance(tasks, str) or (hasattr(tasks, "items") and not isinstance(tasks, list)) else tasks
+    named = [strategies] if isinstance(strategies, str) else strategies
+    plan = plan_of([models] if isinstance(models, str) else models, listed, named, **options)
+    folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="decodekit-"))
+    runner = Runner(plan, **(loading or {}))
+    runner.check()
+    parallel.here(runner, folder, resume=resume)
+    rows, closings = runner.results(folder)
+    report.write(folder, plan, rows, closings)
+    return Comparison(plan, stats.lines(rows, closings, plan.base), rows, folder)

@@ -95,6 +95,18 @@ class Runner:
             "spec": results[0].spec,
         }
 
+    def width(self, unit: Unit) -> int:
+        """Rows that one item of the unit takes."""
+        return self._decoder(unit).width * self.plan.n
+
+    def predicted(self, unit: Unit) -> float:
+        """Floating-point operations of the target at most, were every answer as long as it may be."""
+        model = self.models[unit.model]
+        module = getattr(model, "hf", None)
+        size = sum(p.numel() for p in module.parameters()) if module is not None else 0
+        read = sum(len(str(item.prompt)) / 4 + item.most * self.width(unit) for item in unit.items)
+        return 2.0 * size * read
+
     def _decoder(self, unit: Unit) -> Decoder:
         limit = unit.items[0].constraint if unit.arm.constrained else None
         key = (unit.arm.name, unit.model, id(limit))

@@ -1,0 +1,92 @@
+"""Plots of the report as inline SVG, legible on a light and on a dark page."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+from decodekit.compare.stats import Line
+
+GREY: Final = "#808890"  # stands out from white and from black
+COLOURS: Final = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#b8a800", "#7b61c4")
+
+
+def of(found: Sequence[Line]) -> list[str]:
+    """Quality against cost, and speed, of the strategies of one task."""
+    return [svg for svg in (_front(found), _speed(found)) if svg]
+
+
+def _front(found: Sequence[Line]) -> str:
+    """Score with its interval against operations per token; the front is joined."""
+    known = [(i, line) for i, line in enumerate(found) if line.score is not None]
+    if not known:
+        return ""
+    figure, axes = _figure(3.4)
+    for i, line in known:
+        score = line.score
+        assert score is not None
+        bars = [[100 * (score.value - score.low)], [100 * (score.high - score.value)]]
+        axes.errorbar(
+            [line.gflops], [100 * score.value], bars, fmt="o", ms=6, capsize=2, color=_colour(i), label=_short(line.arm)
+        )
+    best = sorted((line.gflops, 100 * line.score.value) for _, line in known if line.front and line.score)
+    axes.plot([x for x, _ in best], [y for _, y in best], "--", color=GREY, lw=1)
+    axes.set_xlabel("GFLOP per generated token")
+    axes.set_ylabel("score")
+    if max(line.gflops for _, line in known) > 8 * min(line.gflops for _, line in known) > 0:
+        axes.set_xscale("log")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, labelcolor=GREY, fontsize=8)
+    return _svg(figure)
+
+
+def _speed(found: Sequence[Line]) -> str:
+    """Tokens per second over the baseline's, with quartiles."""
+    known = [(i, line) for i, line in enumerate(found) if line.speed is not None]
+    if not known:
+        return ""
+    figure, axes = _figure(0.9 + 0.28 * len(known))
+    for place, (i, line) in enumerate(reversed(known)):
+        speed = line.speed
+        assert speed is not None
+        bars = [[speed.value - speed.low], [speed.high - speed.value]]
+        axes.barh(place, speed.value, 0.6, xerr=bars, color=_colour(i), ecolor=GREY, capsize=2)
+    axes.set_yticks(range(len(known)), [_short(line.arm) for _, line in reversed(known)], fontsize=8)
+    axes.axvline(1, color=GREY, lw=1, ls="--")
+    axes.set_xlabel("tokens per second, as ratio to the baseline")
+    return _svg(figure)
+
+
+def _figure(height: float) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.6, height), layout="constrained")
+    figure.patch.set_alpha(0)
+    axes = figure.subplots()
+    axes.patch.set_alpha(0)
+    for spine in axes.spines.values():
+        spine.set_color(GREY)
+    axes.tick_params(colors=GREY, labelsize=8)
+    axes.xaxis.label.set_color(GREY)
+    axes.yaxis.label.set_color(GREY)
+    return figure, axes
+
+
+def _colour(number: int) -> str:
+    return COLOURS[number % len(COLOURS)]
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 34 else name[:33] + "…"
+
+
+def _svg(figure: Any) -> str:
+    import matplotlib as mpl
+
+    out = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "decodekit"}):  # same plot, same bytes
+        figure.savefig(out, format="svg", metadata={"Date": None})
+    text = out.getvalue()
+    text = text[text.index("<svg") :]
+    return re.sub(r'<svg ([^>]*?)width="[^"]*" height="[^"]*"', r"<svg \1", text, count=1)

@@ -1,0 +1,189 @@
+"""What a comparison says, for people: `report.html` (one file, no network), `report.md`, and `report.csv`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+
+from decodekit.compare import plots, stats
+from decodekit.compare.manifest import NAME
+from decodekit.compare.plan import Plan
+from decodekit.compare.stats import Interval, Line
+
+SHOWN: Final = 6
+"""Items of each task that the report shows side by side."""
+Row = Mapping[str, Any]
+
+
+def write(folder: Path, plan: Plan, rows: Sequence[Row], closings: Sequence[Row]) -> list[str]:
+    """Write the three reports into `folder`, and return what to tell the user: the table, and where they are."""
+    found = stats.lines(rows, closings, plan.base)
+    manifest = json.loads((folder / NAME).read_text(encoding="utf-8"))
+    (folder / "report.md").write_text(markdown(found, plan, manifest), encoding="utf-8")
+    (folder / "report.csv").write_text(table(found), encoding="utf-8", newline="")
+    (folder / "report.html").write_text(page(found, plan, manifest, rows), encoding="utf-8")
+    return [*_grid(found), "", f"report: {folder / 'report.html'}"]
+
+
+def cells(line: Line, base: str) -> list[str]:
+    """The columns of the summary, as text."""
+    mark = " *" if line.front else ""
+    return [
+        line.arm + mark,
+        _percent(line.score),
+        "baseline" if line.arm == base else _signed(line.difference, line.p),
+        "" if line.valid is None else f"{100 * line.valid:.0f} %",
+        f"{line.calls:.2f}",
+        f"{line.gflops:.3g}",
+        f"{line.checks:.1f}",
+        f"{line.masks:.2f}",
+        "" if line.speed is None else f"{line.speed.value:.2f} ({line.speed.low:.2f}-{line.speed.high:.2f})",
+        f"{line.ess:.1f}",
+    ]
+
+
+HEAD: Final = (
+    "strategy",
+    "score (95 %)",
+    "against baseline",
+    "complete",
+    "calls/token",
+    "GFLOP/token",
+    "checks/token",
+    "masks/token",
+    "speed ratio",
+    "ESS",
+)
+
+
+def _percent(value: Interval | None) -> str:
+    return "" if value is None else f"{100 * value.value:.1f} ({100 * value.low:.1f}-{100 * value.high:.1f})"
+
+
+def _signed(value: Interval | None, p: float | None) -> str:
+    if value is None or p is None:
+        return ""
+    said = f"p < {p:.1g}" if p < 0.001 else f"p = {p:.2g}"
+    return f"{100 * value.value:+.1f} ({100 * value.low:+.1f} to {100 * value.high:+.1f}), {said}"
+
+
+def groups(found: Iterable[Line]) -> dict[tuple[str, str], list[Line]]:
+    """Lines by task and model, in order."""
+    out: dict[tuple[str, str], list[Line]] = {}
+    for line in found:
+        out.setdefault((line.task, line.model), []).append(line)
+    return out
+
+
+def markdown(found: Sequence[Line], plan: Plan, manifest: Row) -> str:
+    """The summary tables as Markdown, with what made them."""
+    out = ["# Comparison of decoding strategies", ""]
+    for (task, model), mine in groups(found).items():
+        out += [f"## {task} on {model}, {mine[0].items} items", "", "| " + " | ".join(HEAD) + " |"]
+        out += ["|" + " --- |" * len(HEAD)]
+        out += ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells(line, plan.base)) + " |" for line in mine]
+        out.append("")
+    return "\n".join([*out, *NOTES, "", "Versions: " + _versions(manifest) + ".", ""])
+
+
+NOTES: Final = (
+    "Score: mean over items with a paired bootstrap interval. p: of the difference, corrected by Holm's method over the "
+    "whole report. Speed ratio: tokens per second of an answer over the baseline's, unit by unit, median and quartiles. "
+    "ESS: effective sample size of an answer's samples. * no other strategy has at least this score at less computation.",
+)
+
+
+def _versions(manifest: Row) -> str:
+    said = [f"{name} {version}" for name, version in manifest["versions"].items()]
+    return ", ".join([*said, f"revision {manifest['revision'] or 'unknown'}"])
+
+
+def table(found: Sequence[Line]) -> str:
+    """All columns of all lines as CSV; an interval becomes three columns."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    spread = ("score", "difference", "speed")
+    names = [field.name for field in fields(Line)]
+    writer.writerow([part for name in names for part in _split(name, spread)])
+    for line in found:
+        values: list[object] = []
+        for name in names:
+            value = getattr(line, name)
+            if name in spread:
+                values += ["", "", ""] if value is None else [value.value, value.low, value.high]
+            else:
+                values.append("" if value is None else value)
+        writer.writerow(values)
+    return out.getvalue()
+
+
+def _split(name: str, spread: tuple[str, ...]) -> list[str]:
+    return [name, f"{name}_low", f"{name}_high"] if name in spread else [name]
+
+
+def _grid(found: Sequence[Line]) -> list[str]:
+    """The scores as a small text table for the terminal."""
+    out = []
+    for (task, model), mine in groups(found).items():
+        wide = max(len(line.arm) for line in mine)
+        out.append(f"{task} on {model}")
+        for line in mine:
+            ratio = "" if line.speed is None else f"  speed x {line.speed.value:.2f}"
+            out.append(f"  {line.arm:<{wide}}  {_percent(line.score) or 'no score':>20}{ratio}")
+    return out
+
+
+def page(found: Sequence[Line], plan: Plan, manifest: Row, rows: Sequence[Row]) -> str:
+    """The whole report as one HTML page that needs no network."""
+    environment = jinja2.Environment(loader=jinja2.PackageLoader("decodekit.compare"), autoescape=True)
+    tasks = [
+        {
+            "title": f"{task} on {model}",
+            "items": mine[0].items,
+            "lines": [{"cells": cells(line, plan.base), "front": line.front} for line in mine],
+            "plots": plots.of(mine),
+            "examples": _examples(task, rows),
+        }
+        for (task, model), mine in groups(found).items()
+    ]
+    return environment.get_template("report.html").render(
+        tasks=tasks,
+        head=HEAD,
+        notes=NOTES,
+        baseline=plan.base,
+        manifest=json.dumps(manifest, indent=1, ensure_ascii=False),
+        versions=_versions(manifest),
+    )
+
+
+def _examples(task: str, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The first items with every strategy's answer, those first on which strategies disagree."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        if row["task"] == task and row["seed"] == rows[0]["seed"]:
+            found.setdefault(row["item"], []).append(row)
+    told = sorted(found.items(), key=lambda pair: len({row["text"] for row in pair[1]}) < 2)
+    return [
+        {
+            "item": item,
+            "answers": [
+                {
+                    "arm": row["arm"],
+                    "text": row["text"],
+                    "score": "" if row["score"] is None else f"{100 * row['score']:.0f}",
+                    "finish": row["finish"],
+                    "good": row["score"] is not None and row["score"] > 0.999,
+                    "posterior": [(text, f"{100 * share:.0f} %") for text, share in row["posterior"][:5]],
+                }
+                for row in mine
+            ],
+        }
+        for item, mine in told[:SHOWN]
+    ]
