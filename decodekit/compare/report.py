@@ -94,9 +94,9 @@ def markdown(found: Sequence[Line], plan: Plan, manifest: Row) -> str:
 
 
 NOTES: Final = (
-    "Score: mean over items with a paired bootstrap interval. p: of the difference, corrected by Holm's method over the "
-    "whole report. Speed ratio: tokens per second of an answer over the baseline's, unit by unit, median and quartiles. "
-    "ESS: effective sample size of an answer's samples. * no other strategy has at least this score at less computation.",
+    "Score: mean over items with a paired bootstrap interval. p: of the difference, corrected by Holm's method.",
+    "Speed ratio: tokens per second of an answer over the baseline's, unit by unit; median and quartiles.",
+    "ESS: effective sample size of an answer's samples. * no other strategy scores as much with less computation.",
 )
 
 

@@ -1,4 +1,4 @@
-"""Comparisons: plans are read, runs are kept and resumed without losing or doubling anything, reports say what is so."""
+"""Comparisons: plans are read, runs are resumed without losing or doubling anything, reports say what is so."""
 
 from __future__ import annotations
 
@@ -27,6 +27,16 @@ TASKS = ["json(limit=4)", "sql(limit=3)"]
 
 def told(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / store.RESULTS).read_text(encoding="utf-8").splitlines()]
+
+
+def same(folder: Path, other: Path) -> bool:
+    """Whether two runs say the same; floating point may differ in the last bits, as kernels do between processes."""
+    ours, theirs = told(folder), told(other)
+    for row in ours:
+        for name in ("logp", "evidence", "ess", "score"):
+            row[name] = row[name] and pytest.approx(row[name], abs=1e-4)
+        row["posterior"] = [[text, pytest.approx(share, abs=1e-4)] for text, share in row["posterior"]]
+    return ours == theirs
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +78,7 @@ def test_the_frame_has_a_row_for_each_line(run: tuple[Path, Any]) -> None:
 
 def test_the_same_plan_gives_the_same_answers(run: tuple[Path, Any], tmp_path: Path) -> None:
     package.compare("zoo:base", TASKS, ARMS, out=tmp_path / "again", batch=2)
-    assert told(tmp_path / "again") == told(run[0])
+    assert same(run[0], tmp_path / "again")
 
 
 def test_workers_change_nothing(run: tuple[Path, Any], tmp_path: Path) -> None:
@@ -76,7 +86,7 @@ def test_workers_change_nothing(run: tuple[Path, Any], tmp_path: Path) -> None:
     for worker in (1, 0, 2):
         assert list(runner.run(tmp_path, worker=worker, workers=3))
     runner.results(tmp_path)
-    assert told(tmp_path) == told(run[0])
+    assert same(run[0], tmp_path)
 
 
 @pytest.mark.slow
@@ -102,7 +112,7 @@ def test_killed_and_resumed_ten_times_nothing_is_lost_or_doubled(run: tuple[Path
         if part.exists() and rng.random() < 0.5:  # a line torn in the middle, as a crash of the machine leaves it
             os.truncate(part, max(0, part.stat().st_size - rng.randrange(1, 400)))
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
-    assert told(out) == told(run[0])
+    assert same(run[0], out)
 
 
 def test_another_manifest_is_refused_and_the_field_named(run: tuple[Path, Any]) -> None:
@@ -172,7 +182,7 @@ def test_arms_are_read() -> None:
         (["json"], ["greedy", "greedy"], {}, OptionError, "two strategies are called 'greedy'"),
         (["json"], ["greedy"], {"baseline": "awrs"}, OptionError, "none of the strategies greedy"),
         (["json"], ["greedy"], {"where": "nowhere"}, OptionError, "has no item where 'nowhere'"),
-        (["sql"], ["smc"], {}, DecodekitError, "strategy 'smc' on zoo:base"),
+        (["sql"], ["threshold"], {}, DecodekitError, "strategy 'threshold' on zoo:base"),
     ],
     ids=["task", "option", "two", "none", "twice", "baseline", "where", "needs"],
 )

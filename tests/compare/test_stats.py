@@ -32,20 +32,21 @@ def test_holm_against_its_definition() -> None:
     assert stats.holm([]) == []
 
 
+FIXED = {
+    "task": "t",
+    "model": "m",
+    "seed": 0,
+    "valid": True,
+    "tokens": 2,
+    "length": 2,
+    "ess": 1.0,
+    "peak_mb": 1.0,
+}
+
+
 def _rows(arm: str, score: dict[str, list[float]]) -> list[dict[str, object]]:
     return [
-        dict(
-            task="t",
-            model="m",
-            arm=arm,
-            item=item,
-            score=one,
-            valid=True,
-            tokens=2,
-            length=2,
-            ess=1.0,
-            unit=f"t | {arm}",
-        )
+        {**FIXED, "arm": arm, "item": item, "score": one, "unit": f"t | {arm}"}
         for item, values in score.items()
         for one in values
     ]
@@ -54,9 +55,7 @@ def _rows(arm: str, score: dict[str, list[float]]) -> list[dict[str, object]]:
 def _told(arm: str, flops: float, seconds: float) -> dict[str, object]:
     one = {"calls": 4, "fed": 8, "computed": 8, "layers": 8, "flops": flops}
     cost = {"rounds": 4, "tokens": 4, "checks": 2, "masks": 1, "models": {"target": one}}
-    return dict(
-        task="t", model="m", arm=arm, closes=f"t | {arm}", seed=0, items=2, seconds=seconds, peak_mb=1.0, cost=cost
-    )
+    return {**FIXED, "arm": arm, "closes": f"t | {arm}", "items": 2, "seconds": seconds, "cost": cost}
 
 
 def test_lines_pair_items_and_find_the_front() -> None:
