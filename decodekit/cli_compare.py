@@ -53,13 +53,15 @@ def compare(
     from decodekit.compare.report import write
     from decodekit.compare.runner import Runner
 
-    runner = Runner(made, **{key: value for key, value in (("dtype", dtype), ("device", device)) if value is not None})
+    loading = {"dtype": dtype, "device": device or parallel.device()}
+    loading = {name: value for name, value in loading.items() if value is not None}
+    runner = Runner(made, **loading)
     runner.check()
     if dry_run:
         typer.echo(_prediction(runner))
         return
     if ray is not None:
-        parallel.on_ray(runner, out, ray, workers, resume=resume, tell=_bar(len(runner.units)))
+        parallel.on_ray(runner, out, ray, workers, resume=resume, tell=_bar(len(runner.units)), loading=loading)
     elif not parallel.here(runner, out, resume=resume, tell=_bar(len(runner.units))):
         return  # a worker that is not the first: the first writes the report
     rows, closings = runner.results(out)

@@ -55,7 +55,7 @@ def weights(model: Model) -> dict[str, Any]:
     for name, value in sorted(module.named_parameters()):
         digest.update(name.encode())
         flat = value.detach().cpu().contiguous().view(torch.uint8).numpy()
-        digest.update(memoryview(flat).cast("B"))
+        digest.update(flat.tobytes())
         count += value.numel()
     return {"parameters": count, "dtype": str(model.dtype), "sha256": digest.hexdigest()}
 

@@ -7,12 +7,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from decodekit.compare import manifest, store
 from decodekit.compare.runner import Runner
 from decodekit.errors import OptionError
 
 Tell = Callable[[int, str], None] | None
 """Called with the number of units done and the name of the last one."""
+
+
+def device() -> str | None:
+    """Where this process is to load its models: its own accelerator where several processes share them."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or not torch.cuda.is_available():
+        return None
+    return str(_state().device)
+
+
+def _state() -> Any:
+    from accelerate import PartialState
+
+    return PartialState(cpu=not torch.cuda.is_available())
 
 
 def here(runner: Runner, folder: Path, *, resume: bool = False, tell: Tell = None) -> bool:
@@ -22,9 +37,7 @@ def here(runner: Runner, folder: Path, *, resume: bool = False, tell: Tell = Non
             if tell:
                 tell(number, unit.key)
         return True
-    from accelerate import PartialState
-
-    state = PartialState()
+    state = _state()
     if state.is_main_process:  # one process decides whether the folder may be used, before the others write into it
         manifest.keep(folder, manifest.manifest_of(runner.plan, runner.models), resume)
     state.wait_for_everyone()
@@ -74,8 +87,6 @@ class _Worker:
     """What runs on a Ray worker: the whole plan, of which it does the units that it is asked for."""
 
     def __init__(self, plan: Any, loading: dict[str, Any]) -> None:
-        import torch
-
         torch.set_num_threads(1)
         self._runner = Runner(plan, **loading)
 
