@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from random import Random
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit import noise, verify
-from decodekit.errors import CompositionError
+from decodekit import estimators, noise, verify
+from decodekit.errors import CompositionError, OptionError
+from decodekit.estimators import Steps
 from decodekit.kit import Run
+from decodekit.noise import Salt
 from decodekit.registry import plugin
-from decodekit.roles import Choice, Constraint, Proposal
+from decodekit.roles import Choice, Constraint, Proposal, Scorer
 from decodekit.rows import NONE, Rows
+from decodekit.walk import Seeker, search
 
-_SURE = 0.99  # above this checked mass, 1 - mass has lost digits: sum up what is left instead
+_FLAT = 0.02  # a law whose best token has less mass is not asked for a third accepted token
+Weight = Literal["auto", "replay", "recursive", "two_loops", "head", "exact", "none"]
 
 
 @plugin(
@@ -24,123 +28,153 @@ _SURE = 0.99  # above this checked mass, 1 - mass has lost digits: sum up what i
     keeps="weighted",
     needs=("causal_lm", "constraint"),
     gives=("weights",),
-    paper="Lipkin et al. 2025, arXiv 2504.05410, Definition 2; the recursive weight as in genlm-control",
+    paper="Lipkin et al. 2025, arXiv 2504.05410; estimators as in decodekit.estimators",
 )
 class Awrs:
     """Check tokens in noisy order until one is allowed; the walk itself gives an unbiased weight.
 
     The vocabulary in descending order of log-probability + Gumbel noise is a sequence of draws without replacement.
     Its first allowed token is a draw from the law p restricted to what is allowed, and the very token that `mask`
-    draws with the same seed; the expected number of checks is at most 1 / Z, Z being the allowed mass.
-
-    Weight: let x be the token taken, t_1 ... t_k the k >= 1 that follow it in the order, and rest the mass of all that
-    come after them. Then
-
-        w = p(x) + sum over i < k of p(t_i) [t_i allowed] + (p(t_k) + rest) [t_k allowed]
-
-    has the expectation p(x) [x allowed] at each x (proper weighting), because each next token in the order is a draw
-    from what is left. k may depend on the place of x in the order, not on verdicts: it runs to the end of the chunk.
+    draws with the same seed. Finding it takes 1 + sum over refused i of p_i / (p_i + Z) checks on average, at most
+    1 / Z, Z being the allowed mass. All weights are proper: their expectation at each allowed token x is p(x).
 
     Args:
-        weight: "recursive" as above; "exact" is log Z from the full mask (no noise in the weight, but a mask a step);
-            "none" gives no weights, which is locally constrained decoding, and approximate.
-        max_rejects: give the row up (dead, weight zero) after so many refused tokens; None never does. At the last
-            permitted check w is all mass not yet refused, which keeps the weight proper.
-        chunk: tokens checked in the first call for each row; every further call checks as many as all before.
+        weight: which estimate of Z (formulas: :mod:`decodekit.estimators`). "replay" has the least variance for its
+            checks; "auto" is "replay" with `accepts`, or 2 where the best token has less than 2 % (there each one
+            more is a check far down the order). "recursive" looks `ahead` tokens past the one taken: the cheapest.
+            "two_loops" is the paper's own. "head" checks the `head` likeliest tokens and one that stands for all
+            others, and draws among them: its token is not always that of `mask`. "exact" is log Z from the full mask.
+            "none" gives no weights, which is locally constrained decoding, and approximate over whole texts.
+        max_rejects: give the row up (dead, weight zero) after so many refused tokens; None never does. Only for
+            "replay", "auto" and "recursive", whose weights stay proper.
+        accepts: how many accepted draws "replay" waits for.
+        replays: how many replays of one order "replay" averages; they cost no checks of their own.
+        ahead: tokens that "recursive" looks at past the one taken.
+        head: tokens that "head" checks.
+        chunk: tokens checked in the first call for each row, unless one token has 90 % of the mass; further calls check
+            four times as many as all before. Changes cost, never results.
+        proposal: a model (a name, or a loaded one) whose law proposes instead of the target's; the weight gets the
+            ratio of the two laws at the token taken. It must have the target's vocabulary.
 
     Guesses are verified as by `sample`: the text and its weight do not depend on the drafter.
 
     Raises:
-        CompositionError: while decoding, if no constraint is bound.
+        OptionError: `max_rejects` with an estimate that cannot have it.
+        CompositionError: when bound, if the proposal has another vocabulary; while decoding, without a constraint.
     """
 
-    weight: Literal["recursive", "exact", "none"] = "recursive"
+    weight: Weight = "auto"
     max_rejects: Annotated[int, Field(ge=1)] | None = None
-    chunk: Annotated[int, Field(ge=1)] = 8
+    accepts: Annotated[int, Field(ge=2)] = 3
+    replays: Annotated[int, Field(ge=1)] = 16
+    ahead: Annotated[int, Field(ge=1)] = 1
+    head: Annotated[int, Field(ge=1)] = 32
+    chunk: Annotated[int, Field(ge=1)] = 16
+    proposal: Any = None
+
+    def __post_init__(self) -> None:
+        if self.max_rejects is not None and self.weight in ("two_loops", "head", "exact"):
+            raise OptionError(
+                f"awrs(weight={self.weight!r}) cannot have max_rejects, its weight would be biased; "
+                "drop it, or choose weight='replay'"
+            )
 
     def bind(self, run: Run) -> _Awrs:
-        """Nothing to prepare."""
-        return _Awrs(self.weight, self.max_rejects, self.chunk)
+        """Opens the proposal, if there is one."""
+        if self.proposal is None:
+            return _Awrs(self, run, None)
+        model = run.open(self.proposal)
+        if model.vocab != run.model.vocab or "causal_lm" not in model.gives:
+            raise CompositionError(
+                f"awrs: the proposal {model.name!r} is no causal model with the {run.model.vocab} tokens of "
+                f"{run.model.name!r}; choose one with the same vocabulary"
+            )
+        return _Awrs(self, run, model.reader(run.cost, "proposal"))
 
 
-def recursive(logp: Tensor, ok: Tensor, first: Tensor, rest: Tensor) -> Tensor:
-    """Log weight [R] of the token at place `first` [R] of a noisy order of which the first n were checked.
-
-    `logp` [R, n] log-probabilities in that order, `ok` [R, n] verdicts, `rest` [R] log mass of all that was not
-    checked. The last one checked stands for itself and for all that come after it.
-    """
-    counts = ok & (torch.arange(ok.shape[1], device=ok.device) >= first[:, None])
-    terms = torch.cat([logp.masked_fill(~counts, -torch.inf), rest.masked_fill(~ok[:, -1], -torch.inf)[:, None]], 1)
-    return terms.logsumexp(1)
-
-
-@dataclass(frozen=True)
 class _Awrs:
-    weight: str
-    max_rejects: int | None
-    chunk: int
+    def __init__(self, options: Awrs, run: Run, reader: Scorer | None) -> None:
+        self._options, self._run, self._reader = options, run, reader
 
     def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Choice:
         if constraint is None:
             raise CompositionError("awrs: no constraint is bound; give one, or choose sample")
-        if self.weight == "exact":
-            masked = verify.allowed(rows, ask, logits, constraint)  # [R, K, V]
+        law = logits if self._reader is None else self._proposed(rows, ask)  # [R, K, V]
+        if self._options.weight == "exact":
+            masked = verify.allowed(rows, ask, law, constraint)
             tokens = noise.argmax(masked, rows.stream, ask.at)
-            logw = masked.logsumexp(-1).double() - logits.logsumexp(-1).double()
-            return verify.chain(tokens, ask, masked, logw)
+            logw = masked.logsumexp(-1).double() - law.logsumexp(-1).double()
+            return verify.chain(tokens, ask, masked, self._corrected(logw, tokens, law, logits))
         tokens = torch.full_like(ask.at, NONE)
-        logw = torch.zeros(ask.at.shape, dtype=torch.float64, device=rows.device)
+        weights = torch.zeros(ask.at.shape, dtype=torch.float64, device=rows.device)
         for k in range(ask.at.shape[1]):  # a chain of guesses: only what it reaches is checked at all
             here = ask.at[:, k].masked_fill(~verify.reached(tokens, ask)[:, k], NONE)  # [R]
             if bool((here == NONE).all()):
                 break
-            tokens[:, k], logw[:, k] = self._walk(rows, here, logits[:, k], constraint)
-        weights = None if self.weight == "none" else logw
-        return Choice(tokens, verify.agreeing(tokens, ask), logw=weights, dead=verify.stuck(tokens, ask))
+            step = self._head if self._options.weight == "head" else self._walk
+            tokens[:, k], weights[:, k] = step(rows, here, law[:, k], constraint)
+        logw_or_none = None if self._options.weight == "none" else self._corrected(weights, tokens, law, logits)
+        return Choice(tokens, verify.agreeing(tokens, ask), logw=logw_or_none, dead=verify.stuck(tokens, ask))
+
+    def _proposed(self, rows: Rows, ask: Proposal) -> Tensor:
+        """[R, K, V] logits of the proposal, reshaped by the same warpers as the target's."""
+        assert self._reader is not None
+        law = self._reader.read(rows, ask.at, ask.only)
+        for warper in self._run.kit.warpers:
+            law = warper.warp(rows, ask, law)
+        return law
+
+    def _corrected(self, logw: Tensor, tokens: Tensor, law: Tensor, target: Tensor) -> Tensor:
+        """Weights [R, K] times target(x) / proposal(x)."""
+        if self._reader is None:
+            return logw
+        which = tokens.clamp(min=0)[..., None]
+        ratio = [one.double().log_softmax(-1).gather(-1, which)[..., 0] for one in (target, law)]
+        return (logw + ratio[0] - ratio[1]).masked_fill(tokens == NONE, -torch.inf)
 
     def _walk(self, rows: Rows, at: Tensor, logits: Tensor, constraint: Constraint) -> tuple[Tensor, Tensor]:
         """The first allowed token [R] of each row (NONE: there is none) and its log weight [R], for `at` [R]."""
-        token, logw = torch.full_like(at, NONE), torch.full_like(at, -torch.inf, dtype=torch.float64)
-        cap = min(self.max_rejects or logits.shape[1], logits.shape[1])
-        todo = (at != NONE).nonzero()[:, 0]  # [M] rows still looking
-        ok = torch.zeros(len(todo), 0, dtype=torch.bool, device=rows.device)  # [M, checked]
-        upto = min(self.chunk, cap)
-        while len(todo):
-            law = logits if len(todo) == len(rows) else logits[todo]  # [M, V]
-            order, _ = noise.order(law, rows.stream[todo], at[todo], upto)  # [M, upto]
-            ok = torch.cat([ok, self._check(rows, at, todo, order[:, ok.shape[1] :], constraint)], 1)
-            found, first = ok.any(1), ok.to(torch.uint8).argmax(1)  # [M]
-            over = (order[:, -1] == NONE) | (upto == cap)  # nothing more to check
-            settled = over | (found & (first < upto - 1))  # a weight needs one look past the token taken
-            win = settled & found
-            token[todo[win]] = order[win, first[win]]
-            logw[todo[win]] = self._weigh(law[win], order[win], ok[win], first[win])
-            todo, ok = todo[~settled], ok[~settled]
-            upto = min(2 * upto, cap)
-        return token, logw
+        seeds = noise.uniform(rows.stream, at[:, None], Salt.WEIGHT)[:, 0].tolist()  # [R]
+        options = self._options
+        return search(
+            rows,
+            at,
+            logits,
+            constraint,
+            lambda row: self._steps(row, seeds[row.index]),
+            options.chunk,
+            options.max_rejects,
+        )
 
-    def _check(self, rows: Rows, at: Tensor, todo: Tensor, tokens: Tensor, constraint: Constraint) -> Tensor:
-        """Verdicts [M, C] on the candidates `tokens` [M, C] of the rows `todo` [M]; one call for all rows."""
-        asked = torch.full((len(rows), tokens.shape[1]), NONE, dtype=torch.int64, device=rows.device)
-        asked[todo] = tokens
-        where = torch.full_like(at, NONE)
-        where[todo] = at[todo]
-        return constraint.admits(rows, where, asked)[todo] & (tokens != NONE)
+    def _steps(self, row: Seeker, seed: float) -> Steps:
+        options, walk = self._options, row.orders[0].walk
+        match options.weight:
+            case "two_loops":
+                return estimators.two_loops(walk, row.orders[1].walk, row.place)
+            case "recursive":
+                return estimators.look(walk, options.ahead, options.max_rejects)
+            case "none":
+                return estimators.first(walk, options.max_rejects)
+        accepts = 2 if options.weight == "auto" and row.peak < _FLAT else options.accepts
+        return estimators.replay(walk, accepts, options.replays, options.max_rejects, Random(int(seed * 2**53)))
 
-    def _weigh(self, logits: Tensor, order: Tensor, ok: Tensor, first: Tensor) -> Tensor:
-        """Log weight [M] of the token at place `first` [M]; `logits` [M, V], `order` and `ok` [M, n]."""
-        if self.weight == "none" or not len(order):
-            return torch.zeros(len(order), dtype=torch.float64, device=order.device)
-        total = logits.logsumexp(1).double()  # [M]
-        logp = logits.gather(1, order.clamp(min=0)).double() - total[:, None]
-        logp = logp.masked_fill(order == NONE, -torch.inf)
-        checked = logp.logsumexp(1).exp()  # [M] mass
-        rest = torch.log1p(-checked.clamp(max=_SURE))
-        sure = (checked > _SURE).nonzero()[:, 0]
-        if len(sure):
-            left = logits[sure].double()  # a copy, in which what was checked is crossed out
-            every = order[sure]
-            spare = every[:, :1].expand_as(every)  # the first in the order exists, and is crossed out anyway
-            left.scatter_(1, torch.where(every == NONE, spare, every), -torch.inf)
-            rest[sure] = left.logsumexp(1) - total[sure]
-        return recursive(logp, ok, first, rest)
+    def _head(self, rows: Rows, at: Tensor, logits: Tensor, constraint: Constraint) -> tuple[Tensor, Tensor]:
+        """E6: check the likeliest tokens and the best of all others, and take the best allowed one of these.
+
+        The keys log p + noise of the head, and the best key of the rest, which is log of its mass + Gumbel noise and
+        does not depend on which token has it, are those of a draw among the head and one wildcard of the rest's mass.
+        """
+        size = min(self._options.head, logits.shape[1])
+        best = logits.topk(size, 1).indices  # [R, H]
+        other, _ = noise.order(logits.scatter(1, best, -torch.inf), rows.stream, at, 1)  # [R, 1]
+        asked = torch.cat([best, other], 1)
+        asked = asked.masked_fill((at == NONE)[:, None], NONE)
+        mass = logits.double().log_softmax(1)
+        ok = constraint.admits(rows, at, asked) & (asked != NONE)
+        allowed = torch.full_like(logits, -torch.inf)
+        spare = asked.clamp(min=0)
+        allowed.scatter_reduce_(1, spare, logits.gather(1, spare).masked_fill(~ok, -torch.inf), "amax")
+        token = noise.argmax(allowed[:, None], rows.stream, at[:, None])[:, 0]
+        rest = mass.scatter(1, best, -torch.inf).logsumexp(1, keepdim=True)
+        terms = torch.cat([mass.gather(1, best), rest], 1).masked_fill(~ok, -torch.inf)
+        return token.masked_fill(at == NONE, NONE), terms.logsumexp(1)
