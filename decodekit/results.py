@@ -21,6 +21,7 @@ FINISHES = {
     "time": "max_seconds were over",
     "budget": "max_fed tokens were fed to the model",
     "dead end": "the constraint allowed no token at all; `message` says where",
+    "refused": "the critic of the population forbade the text, or failed on it",
     "interrupted": "Ctrl-C; the text is what there was by then",
 }
 """Why a generation ended, and what the word means. A plugin's own stop may add words."""

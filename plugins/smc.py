@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit import noise
+from decodekit import noise, potentials, resampling
+from decodekit.errors import CompositionError
 from decodekit.kit import Run
 from decodekit.noise import Salt
+from decodekit.potentials import Potential
 from decodekit.registry import plugin
+from decodekit.resampling import Scheme, ancestors, offspring
 from decodekit.rows import Rows
+from decodekit.text import Codec
 
-_COUNT = "smc.resamplings"
+_COUNT, _TWIST, _SEEN, _UNITS = "smc.resamplings", "smc.twist", "smc.judged", "smc.units"
 
 
 @plugin(
@@ -29,21 +32,28 @@ _COUNT = "smc.resamplings"
 class Smc:
     """Each asked sample is a group of particles that share their luck in proportion to their weights.
 
-    After every round, where the effective sample size (sum w)^2 / sum w^2 of a group (finished and dead particles
-    included) is below `ess` times the number of particles, the slots are given to particles in proportion to their
-    weights, and every weight becomes the mean.
-    Weights come from the selector (`awrs`, `mask`); one that gives none is refused,
-    for its particles would only be samples that look weighted.
+    Where the effective sample size (sum w)^2 / sum w^2 of a group (finished and dead particles included) is below `ess`
+    times the number of particles, the slots are given to particles in proportion to their weights, and every weight
+    becomes the mean. Weights come from the selector (`awrs`, `mask`); one that gives none is refused, for its particles
+    would only be samples that look weighted.
 
-    The mean of the final weights is an unbiased estimate of the evidence, the probability that the model satisfies the
-    constraint (:func:`log_evidence`); expectations under the normalised final weights are those under the model given
-    the constraint, as the number of particles grows. A group leaves when all its particles are done.
+    The mean of the final weights is an unbiased estimate of the evidence: without a critic, the probability that the
+    model satisfies the constraint; with one, the expectation of its potential over such texts. Expectations under the
+    normalised final weights tend to those under the model given the constraint (times the potential), as the number of
+    particles grows. A group leaves when all its particles are done.
 
     Args:
         particles: how many per asked sample.
-        ess: between 0 (never resample: importance sampling) and 1 (whenever weights differ).
-        resampling: one uniform for all slots ("systematic"), one for each of equal strata ("stratified"), or
-            independent draws ("multinomial").
+        ess: between 0 (never resample: importance sampling; with `critic` and `at="end"`, sample and rerank) and 1
+            (whenever weights differ).
+        resampling: one uniform for all slots ("systematic"), one for each of equal strata ("stratified"), whole
+            expectations first and draws for the rest ("residual"), or independent draws ("multinomial").
+        refill: resample a group, whatever its ESS, when a particle has died.
+        critic: a potential of the text so far (:mod:`decodekit.potentials`): a function (text) -> log weight or bool,
+            or a constraint, which then judges whole texts. What it says of unfinished texts guides (a twist) and is taken
+            back at the next look; only what it says of the whole text stays. A critic that fails forbids that text.
+        at: where the critic is asked and particles may be resampled: after every "token", "word" or "line", or at the
+            "end".
 
     A particle that survives stays in its slot, so that little has to be moved; noise stays with the slot, so that
     copies diverge. Dead particles are never copied.
@@ -51,72 +61,89 @@ class Smc:
 
     particles: Annotated[int, Field(ge=1)] = 16
     ess: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
-    resampling: Literal["systematic", "stratified", "multinomial"] = "systematic"
+    resampling: Scheme = "systematic"
+    refill: bool = False
+    critic: Any = None
+    at: Literal["token", "word", "line", "end"] = "token"
 
-    @property
-    def width(self) -> int:
-        """Rows per prompt and asked sample."""
-        return self.particles
+    def bind(self, run: Run) -> _Smc:
+        """Reads the critic. Raises OptionError where it is no potential, CompositionError where there is no text."""
+        if self.critic is None and self.at in ("token", "end"):
+            return _Smc(self, None, None)
+        if run.model.tokenizer is None:
+            raise CompositionError(f"smc: a critic reads text, and {run.model.name} has no tokenizer; pass tokenizer=")
+        critic = None if self.critic is None else potentials.potential_of(self.critic)
+        if critic is not None and self.at == "end":
+            critic = potentials.at_end(critic)
+        return _Smc(self, critic, Codec(run.model.tokenizer))
 
-    def bind(self, run: Run) -> Smc:
-        """Nothing to prepare."""
-        return self
+
+class _Smc:
+    def __init__(self, options: Smc, critic: Potential | None, codec: Codec | None) -> None:
+        self._options, self._critic, self._codec = options, critic, codec
+        self.width = options.particles
 
     def survivors(self, rows: Rows) -> Tensor | None:
         """[R] which row each slot continues, or None if no group is resampled; resets the weights of those that are."""
-        n = self.particles
+        due = self._boundaries(rows)  # [R]
+        if self._critic is not None and bool(due.any()):
+            self._judge(rows, due)
+        n, options = self.width, self._options
         logw = rows.logw.view(-1, n)  # [G, N]; groups leave as a whole, so every group has all its slots
-        weight = (logw - logw.amax(1, keepdim=True)).exp().nan_to_num(0.0)  # a group of dead ones has no weight
-        ess = weight.sum(1) ** 2 / (weight**2).sum(1)  # [G]; NaN for the dead
-        due = (ess < self.ess * n) & ~rows.done.view(-1, n).all(1)
-        if not bool(due.any()):
+        uneven = resampling.ess(logw) < options.ess * n
+        if options.refill and options.ess > 0:
+            uneven |= (logw == -torch.inf).any(1) & ~(logw == -torch.inf).all(1)
+        chosen = uneven & ~rows.done.view(-1, n).all(1)
+        if options.at != "token":  # where a particle has come to a boundary; what the others' last one said still holds
+            chosen &= due.view(-1, n).any(1)
+        if not bool(chosen.any()):
             return None
         count = rows.column(_COUNT, torch.zeros_like(rows.n))  # by group, whatever else is in the batch
-        offspring = _offspring(weight, self._points(rows, count))  # [G, N]
+        uniform = noise.uniform(rows.stream, count[:, None], Salt.RESAMPLE).view(-1, n)
+        born = offspring(resampling.shares(logw), uniform, options.resampling)  # [G, N]
         index = torch.arange(len(rows), device=rows.device).view(-1, n)
-        index = torch.where(due[:, None], _ancestors(offspring) + index[:, :1], index)
+        index = torch.where(chosen[:, None], ancestors(born) + index[:, :1], index)
         mean = logw.logsumexp(1, keepdim=True) - math.log(n)
-        rows.logw = torch.where(due[:, None], mean, logw).flatten()
-        rows.columns[_COUNT] = count + due.repeat_interleave(n)
+        rows.logw = torch.where(chosen[:, None], mean, logw).flatten()
+        rows.columns[_COUNT] = count + chosen.repeat_interleave(n)
         return index.flatten()
 
     def leaving(self, rows: Rows) -> Tensor:
         """[R] bool, all rows of a group once all of them are done."""
-        return rows.done.view(-1, self.particles).all(1).repeat_interleave(self.particles)
+        return rows.done.view(-1, self.width).all(1).repeat_interleave(self.width)
 
-    def _points(self, rows: Rows, count: Tensor) -> Tensor:
-        """[G, N] ascending points in [0, 1) at which the cumulated weights are read."""
-        n = self.particles
-        u = noise.uniform(rows.stream, count[:, None], Salt.RESAMPLE).view(-1, n)
-        if self.resampling == "multinomial":
-            return u.sort(1).values
-        if self.resampling == "systematic":
-            u = u[:, :1]
-        return (torch.arange(n, device=u.device) + u) / n
+    def _texts(self, rows: Rows, where: list[int]) -> list[str]:
+        """What the rows `where` have written; a text in the middle of a character lacks that character."""
+        assert self._codec is not None
+        starts = rows.start.tolist()
+        return [self._codec.text(rows.text(r)[starts[r] :]) for r in where]
 
+    def _boundaries(self, rows: Rows) -> Tensor:
+        """[R] bool, rows that have come to a boundary in this round, or to their end."""
+        seen = rows.column(_SEEN, torch.zeros_like(rows.done))
+        fresh = ~seen & (rows.logw > -torch.inf)
+        if self._options.at == "token":
+            return fresh
+        if self._options.at == "end":
+            return fresh & rows.done
+        units = rows.column(_UNITS, torch.zeros_like(rows.n))
+        where = fresh.nonzero()[:, 0].tolist()
+        now = units.clone()
+        for r, text in zip(where, self._texts(rows, where), strict=True):
+            now[r] = text.count("\n") if self._options.at == "line" else len((text + "|").split()) - 1
+        rows.columns[_UNITS] = now
+        return fresh & (rows.done | (now > units))
 
-def log_evidence(logw: Iterable[float]) -> float:
-    """Log of the mean weight of one group: its estimate of the evidence (unbiased before the logarithm)."""
-    values = torch.tensor(list(logw), dtype=torch.float64)
-    return float(values.logsumexp(0)) - math.log(len(values))
-
-
-def _offspring(weight: Tensor, points: Tensor) -> Tensor:
-    """How many slots each particle gets: `weight` [G, N], `points` [G, N] in [0, 1) -> [G, N] int64, rows sum to N."""
-    n = weight.shape[1]
-    edges = weight.cumsum(1)
-    chosen = torch.searchsorted(edges, points * edges[:, -1:], right=True)  # never one without weight ...
-    last = n - 1 - (weight > 0).flip(1).to(torch.uint8).argmax(1, keepdim=True)
-    chosen = torch.minimum(chosen, last)  # ... not even where rounding puts a point past the last edge
-    return torch.zeros_like(chosen).scatter_add_(1, chosen, torch.ones_like(chosen))
-
-
-def _ancestors(offspring: Tensor) -> Tensor:
-    """[G, N] the particle that each slot continues: who has offspring stays, the others' slots take the surplus."""
-    n = offspring.shape[1]
-    here = torch.arange(n, device=offspring.device).expand_as(offspring)
-    free = offspring == 0
-    vacancy = free.cumsum(1) - 1  # number of the vacancy in a free slot
-    surplus = (offspring - 1).clamp(min=0).cumsum(1)  # copies that must go elsewhere, cumulated
-    taker = torch.searchsorted(surplus, vacancy.contiguous(), right=True).clamp(max=n - 1)
-    return torch.where(free, taker, here)
+    def _judge(self, rows: Rows, due: Tensor) -> None:
+        """Take the last provisional score back and put the new one in its place; that of a whole text stays."""
+        assert self._critic is not None
+        where = due.nonzero()[:, 0]
+        done = rows.done[where].tolist()
+        scores, _ = potentials.safely(self._critic, self._texts(rows, where.tolist()), done)
+        twist = rows.column(_TWIST, torch.zeros_like(rows.logw))
+        given = torch.tensor(scores, dtype=torch.float64, device=rows.device)
+        rows.logw = rows.logw.index_put((where,), rows.logw[where] - twist[where] + given)
+        forbidden = torch.zeros_like(rows.done).index_put((where,), given == -torch.inf)
+        rows.columns[_TWIST] = twist.index_put((where,), given.masked_fill(given == -torch.inf, 0.0))
+        rows.columns[_SEEN] = rows.columns[_SEEN] | (due & rows.done)
+        rows.end(forbidden, rows.n, "refused")

@@ -13,10 +13,12 @@ from torch import Tensor
 
 from decodekit import noise
 from decodekit.errors import CompositionError
+from decodekit.kit import Run
 from decodekit.plugins.awrs import Awrs
 from decodekit.plugins.mask import Mask
 from decodekit.plugins.sample import Sample
-from decodekit.plugins.smc import Smc, _ancestors, _offspring, log_evidence
+from decodekit.plugins.smc import Smc
+from decodekit.resampling import _counts, ancestors, log_evidence
 from decodekit.rows import NONE, Rows
 from decodekit.testing.harness import Outcome, run
 from decodekit.testing.oracle import Z_ALARM, enumerate_law, z_score
@@ -25,7 +27,8 @@ from decodekit.testing.toy import ToyConstraint
 
 MODEL = TableModel(vocab=5, eos=(0,), seed=4)
 RULE = ToyConstraint(seed=6, dead_ends=True)
-SCHEMES = ("systematic", "stratified", "multinomial")
+SCHEMES = ("systematic", "stratified", "residual", "multinomial")
+BOUND = Run(model=MODEL, open=lambda thing: MODEL)
 
 
 def particles(logw: list[list[float]], seed: int = 0) -> Rows:
@@ -50,8 +53,8 @@ def evidences(out: Outcome, n: int) -> Tensor:
 def test_ancestors_keep_who_survives_in_place(mass: list[int], seed: int) -> None:
     n = len(mass)
     points = (torch.arange(n) + torch.rand(1, 1, generator=torch.Generator().manual_seed(seed)).double()) / n
-    offspring = _offspring(torch.tensor([mass], dtype=torch.float64), points)
-    index = _ancestors(offspring)[0]
+    offspring = _counts(torch.tensor([mass], dtype=torch.float64), points)
+    index = ancestors(offspring)[0]
     assert torch.equal(index.bincount(minlength=n), offspring[0])
     for slot in range(n):
         expected = n * mass[slot] / sum(mass)
@@ -63,7 +66,7 @@ def test_ancestors_keep_who_survives_in_place(mass: list[int], seed: int) -> Non
 def test_a_point_at_the_end_never_picks_a_dead_particle() -> None:
     weight = torch.tensor([[0.0, 0.3, 0.1, 0.0]], dtype=torch.float64)
     points = torch.tensor([[0.0, 0.75, 1 - 2**-53, 1.0]], dtype=torch.float64)
-    offspring = _offspring(weight, points)[0].tolist()
+    offspring = _counts(weight, points)[0].tolist()
     assert offspring[0] == offspring[3] == 0
     assert sum(offspring) == 4
 
@@ -73,7 +76,7 @@ def test_mean_offspring_is_proportional(scheme: Any) -> None:
     mass = torch.tensor([0.5, 0.0, 0.125, 0.3, 0.075], dtype=torch.float64)
     groups = 1500
     rows = particles([mass.log().tolist()] * groups)
-    index = Smc(particles=5, ess=1.0, resampling=scheme).survivors(rows)
+    index = Smc(particles=5, ess=1.0, resampling=scheme).bind(BOUND).survivors(rows)
     assert index is not None
     picked = (index.view(groups, 5) - torch.arange(groups)[:, None] * 5)[..., None] == torch.arange(5)
     offspring = picked.sum(1).double()  # [G, 5]
@@ -89,7 +92,7 @@ def test_only_groups_below_the_threshold_are_resampled() -> None:
     even = [-3.0, -3.1, -3.2, -3.0]
     halves = [0.0, 0.0, -math.inf, -math.inf]
     rows = particles([even, uneven, halves, [-math.inf] * 4])
-    smc = Smc(particles=4, ess=0.5)
+    smc = Smc(particles=4, ess=0.5).bind(BOUND)
     index = smc.survivors(rows)
     assert index is not None
     assert index.tolist()[:5] == [0, 1, 2, 3, 4]
@@ -100,8 +103,8 @@ def test_only_groups_below_the_threshold_are_resampled() -> None:
     rows.fork(index)
     assert rows.columns["smc.resamplings"].tolist() == [0] * 4 + [1] * 4 + [0] * 8
     assert smc.leaving(rows).tolist() == [False] * 12 + [True] * 4
-    assert Smc(particles=4, ess=0.0).survivors(particles([uneven])) is None
-    again = Smc(particles=4, ess=0.6).survivors(particles([halves]))
+    assert Smc(particles=4, ess=0.0).bind(BOUND).survivors(particles([uneven])) is None
+    again = Smc(particles=4, ess=0.6).bind(BOUND).survivors(particles([halves]))
     assert again is not None
     assert set(again.tolist()) == {0, 1}
 
@@ -109,7 +112,7 @@ def test_only_groups_below_the_threshold_are_resampled() -> None:
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_resampling_does_not_depend_on_the_batch(scheme: Any) -> None:
     uneven = [[0.0, -2.0, -1.0, -4.0, -9.0], [-5.0, 0.0, -0.5, -9.0, -9.0], [0.0, -9.0, -9.0, -9.0, -1.0]]
-    smc = Smc(particles=5, ess=1.0, resampling=scheme)
+    smc = Smc(particles=5, ess=1.0, resampling=scheme).bind(BOUND)
     rows = particles(uneven)
     whole = smc.survivors(rows)
     assert whole is not None
@@ -222,7 +225,7 @@ def test_all_dead_is_an_end() -> None:
 
     for selector in (Mask(), Awrs()):
         bound = Run(model=MODEL, open=lambda thing: MODEL)
-        smc = Smc(particles=3)
+        smc = Smc(particles=3).bind(bound)
         answer: Any = selector.bind(bound)
         kit = Kit(Next(), MODEL.reader(Cost(), "target"), answer, smc, constraint=Nothing())
         rows = Rows([[1]] * 3, torch.full((3,), 9), noise.streams(0, [1], 3), torch.zeros(3).long(), torch.arange(3))
