@@ -14,6 +14,8 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
+RETAINED = "resampling.retained"
+"""Column of rows whose population keeps the particle in its first slot where it is (conditional SMC)."""
 Scheme: TypeAlias = Literal["systematic", "stratified", "residual", "multinomial"]
 
 
@@ -73,6 +75,17 @@ def ancestors(offspring: Tensor) -> Tensor:
     surplus = (offspring - 1).clamp(min=0).cumsum(1)  # copies that must go elsewhere, cumulated
     taker = torch.searchsorted(surplus, vacancy.contiguous(), right=True).clamp(max=n - 1)
     return torch.where(free, taker, here)
+
+
+def conditional(weight: Tensor, uniform: Tensor) -> Tensor:
+    """[G, N] ancestors of conditional SMC: the first slot keeps its particle, the others are independent draws from
+    `weight` [G, N] by `uniform` [G, N] (Andrieu, Doucet, Holenstein 2010, section 4.3).
+    """
+    edges = weight.cumsum(1)
+    last = weight.shape[1] - 1 - (weight > 0).flip(1).to(torch.uint8).argmax(1, keepdim=True)
+    chosen = torch.minimum(torch.searchsorted(edges, uniform * edges[:, -1:], right=True), last)
+    chosen[:, 0] = 0
+    return chosen
 
 
 def log_evidence(logw: Iterable[float]) -> float:

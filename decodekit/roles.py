@@ -27,6 +27,7 @@ class Proposal:
     only: [R] bool, rows that ask for a model at all (routing), or None for all. Reserved.
     depth: how many layers are asked for, or None for all. Reserved.
     by: who guessed, a word for the trace.
+    pinned: [R, K] bool, guesses that are taken as they are where allowed, weighed like a free choice, or None.
     """
 
     at: Tensor
@@ -36,6 +37,7 @@ class Proposal:
     only: Tensor | None = None
     depth: int | None = None
     by: str = ""
+    pinned: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,5 +48,8 @@ def chain(tokens: Tensor, ask: Proposal, logits: Tensor, logw: Tensor | None = N
 
     NONE in `tokens` means that nothing is allowed there: the row is dead if its chain holds as far as there.
     """
+    if ask.pinned is not None:  # told what to take: if it can be taken at all
+        law = logits.gather(-1, ask.guess.clamp(min=0)[..., None])[..., 0]  # [R, K]
+        tokens = torch.where(ask.pinned, ask.guess.masked_fill(law == -torch.inf, NONE), tokens)
     within, chosen = reached(tokens, ask), tokens != NONE
     return Choice(tokens, within & chosen, logw=logw, law=logits, dead=(within & ~chosen).any(1))

@@ -50,7 +50,7 @@ class Smc:
             expectations first and draws for the rest ("residual"), or independent draws ("multinomial").
         refill: resample a group, whatever its ESS, when a particle has died.
         critic: a potential of the text so far (:mod:`decodekit.potentials`): a function (text) -> log weight or bool,
-            or a constraint, which then judges whole texts. What it says of unfinished texts guides (a twist) and is taken
+            or a constraint, which judges whole texts. What it says of unfinished texts guides (a twist) and is taken
             back at the next look; only what it says of the whole text stays. A critic that fails forbids that text.
         at: where the critic is asked and particles may be resampled: after every "token", "word" or "line", or at the
             "end".
@@ -100,9 +100,13 @@ class _Smc:
             return None
         count = rows.column(_COUNT, torch.zeros_like(rows.n))  # by group, whatever else is in the batch
         uniform = noise.uniform(rows.stream, count[:, None], Salt.RESAMPLE).view(-1, n)
-        born = offspring(resampling.shares(logw), uniform, options.resampling)  # [G, N]
+        share = resampling.shares(logw)
+        if resampling.RETAINED in rows.columns:
+            parents = resampling.conditional(share, uniform)  # [G, N]
+        else:
+            parents = ancestors(offspring(share, uniform, options.resampling))
         index = torch.arange(len(rows), device=rows.device).view(-1, n)
-        index = torch.where(chosen[:, None], ancestors(born) + index[:, :1], index)
+        index = torch.where(chosen[:, None], parents + index[:, :1], index)
         mean = logw.logsumexp(1, keepdim=True) - math.log(n)
         rows.logw = torch.where(chosen[:, None], mean, logw).flatten()
         rows.columns[_COUNT] = count + chosen.repeat_interleave(n)
