@@ -50,7 +50,7 @@ class Bound(Follower):
         self._eos = tuple(i for i in dict.fromkeys(run.eos) if 0 <= i < self._size)
         self._first = compiled.start()
         self._places: list[_Place] | None = None
-        if not self._first.is_complete() and not self._first.mask().any():
+        if not self._first.is_complete() and _stuck(self._first):
             raise ConstraintError(
                 f"no text of the constraint can be written with the tokens of {run.model.name}; "
                 f"use characters that its tokenizer knows, or another model"
@@ -192,10 +192,7 @@ class Bound(Follower):
         """[R] bool, whether the final text is complete and nothing may follow: ends a row where no id ends a text."""
         whole = self.complete(rows).tolist()
         places = self._places or []
-        out = [
-            yes and (place.over != NONE or not place.cursor.mask().any())
-            for yes, place in zip(whole, places, strict=True)
-        ]
+        out = [yes and (place.over != NONE or _stuck(place.cursor)) for yes, place in zip(whole, places, strict=True)]
         return torch.tensor(out, dtype=torch.bool, device=rows.device)
 
     def forced(self, rows: Rows) -> list[list[int]]:
@@ -212,7 +209,7 @@ class Bound(Follower):
             end = cursor.fork()
             for token in out:
                 end.advance(token)
-            if end.is_complete() and not end.mask().any():
+            if end.is_complete() and _stuck(end):
                 out.append(self._eos[0])
         return out
 
@@ -220,6 +217,12 @@ class Bound(Follower):
         """What was expected after the final text of `row`, in a few words."""
         place = self._sync(rows, rows.n, torch.ones_like(rows.done))[row]
         return place.cursor.explain()
+
+
+def _stuck(cursor: Cursor) -> bool:
+    """Whether no token may come next; cursors whose masks are dear have a quicker way, `stuck`."""
+    quick = getattr(cursor, "stuck", None)
+    return bool(quick()) if quick is not None else not cursor.mask().any()
 
 
 def vocabulary_for(run: Run) -> Vocabulary:

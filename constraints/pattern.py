@@ -10,6 +10,7 @@ import functools
 import importlib
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -40,8 +41,10 @@ def translate(pattern: str, flags: int = 0) -> str:
         ConstraintError: it is no regular expression, or holds what no automaton can do.
     """
     try:
-        re.compile(pattern, flags)
-        tree = _parser.parse(pattern, flags)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # [[ and the like may change their meaning
+            re.compile(pattern, flags)
+            tree = _parser.parse(pattern, flags)
     except (re.error, ValueError, RecursionError, OverflowError) as error:
         raise ConstraintError(f"the pattern {short(pattern)} is not a regular expression: {error}") from None
     try:

@@ -9,6 +9,8 @@ from decodekit.constraints.base import Bound, vocabulary_for
 from decodekit.constraints.cursor import Compiled
 from decodekit.constraints.engines.llguidance import Grammar, GrammarError
 from decodekit.constraints.engines.outlines_core import Table
+from decodekit.constraints.engines.partial import Partial, has_more
+from decodekit.constraints.engines.states import States
 from decodekit.constraints.pattern import short, translate
 from decodekit.constraints.vocabulary import Vocabulary
 from decodekit.errors import ConstraintError
@@ -20,20 +22,38 @@ from decodekit.registry import plugin
 class Regex:
     """Text that `pattern` matches as a whole, as `re.fullmatch` would.
 
-    Look-around, back-references, word boundaries, possessive and atomic groups, and anchors inside are refused.
-
     engine: llguidance compiles in a millisecond; outlines_core takes up to a second, and more memory, and is then
-    ten times as quick at checks and forks (many particles under one small pattern). Both allow the same tokens.
+    ten times as quick at checks and forks (many particles under one small pattern). Both allow the same tokens. Neither
+    can do look-around, back-references, word boundaries, possessive and atomic groups, recursion, or anchors inside:
+    these go to "partial", by partial matching of the `regex` module and in its dialect. It checks tokens one by one
+    (prefer `awrs`), a mask is dear, and contradictory look-aheads are only noticed where the text cannot go on.
+    "auto" takes the first that can do the pattern, of llguidance and partial.
     """
 
     pattern: str
-    engine: Literal["llguidance", "outlines_core"] = "llguidance"
+    engine: Literal["auto", "llguidance", "outlines_core", "partial"] = "auto"
 
     def __post_init__(self) -> None:
-        translate(self.pattern)
+        if self.beyond:
+            Partial(self.pattern)
+        elif self.engine != "partial":
+            translate(self.pattern)
+
+    @property
+    def beyond(self) -> bool:
+        """Whether the pattern is left to partial matching."""
+        if self.engine != "auto":
+            return self.engine == "partial"
+        try:
+            translate(self.pattern)
+        except ConstraintError:
+            return has_more(self.pattern)
+        return False
 
     def compile(self, vocabulary: Vocabulary) -> Compiled:
         """For one vocabulary. Raises ConstraintError where the engine cannot do the pattern."""
+        if self.beyond:
+            return States(Partial(self.pattern), vocabulary)
         expression = translate(self.pattern)
         if self.engine == "outlines_core":
             return Table(expression, vocabulary)
@@ -51,7 +71,9 @@ class Regex:
         return Bound(self.compile(vocabulary_for(run)), run)
 
     def judge(self, text: str) -> bool:
-        """Whether `text` satisfies the constraint, by Python's own matcher."""
+        """Whether `text` satisfies the constraint, by Python's own matcher, or that of the `regex` module."""
+        if self.beyond:
+            return Partial(self.pattern).judge(text)
         return re.fullmatch(self.pattern, text) is not None
 
     def value(self, text: str) -> str | None:

@@ -40,6 +40,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "repetition_penalty": {"penalty": 1.3},
     "smc": {"particles": 3, "ess": 0.9},
     "retained": {"text": (1,)},
+    "predicate": {"fn": lambda text: set(text) <= set("abtru")},
     "speculative": {"draft": DRAFT, "k": 2},
     "threshold": {"tau": 0.6, "block": 3},
     "regex": {"pattern": "[abt]{1,3}"},

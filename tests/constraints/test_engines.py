@@ -15,6 +15,7 @@ from decodekit.constraints.cursor import Compiled, Cursor, tokens_of
 from decodekit.constraints.engines.llguidance import Grammar
 from decodekit.constraints.engines.words import Words
 from decodekit.constraints.json_schema import JsonSchema
+from decodekit.constraints.predicate import Predicate
 from decodekit.constraints.regex import Regex
 from decodekit.constraints.sql import Sql
 from decodekit.constraints.vocabulary import Vocabulary, vocabulary_of
@@ -37,6 +38,8 @@ KINDS: dict[str, Any] = {
     "regex": Regex(r"(the|café|[0-9]{1,3})( (quick|日本|name)){0,4}"),
     "table": Regex(r"(the|café|[0-9]{1,3})( (quick|日本|name)){0,4}", "outlines_core"),
     "words": Regex(r"(?i)\w{2,6}( \w+)?"),
+    "partial": Regex(r"(?=.*[0-9])(the|café|[0-9]{1,3})( (quick|日本|name)){0,4}", "partial"),
+    "predicate": Predicate(lambda text: len(text) < 9 and text.count("e") < 3, lambda text: text.endswith("e")),
     "choice": Choice(("a", "ab", "abc", "the quick", "the", "日本", "日", "")),
     "compact": JsonSchema(SCHEMA),
     "flexible": JsonSchema(SCHEMA, "flexible"),

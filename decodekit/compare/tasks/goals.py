@@ -54,7 +54,7 @@ class Goals:
         return float(facts is not None and consistent(facts) and closed(domain, facts) == closed(domain, gold))
 
 
-def limit_of(domain: str) -> object:
+def limit_of(domain: str) -> tuple[object, ...]:
     """The constraint of a domain: its PDDL grammar, and consistency of all facts read so far."""
     if domain == "blocksworld":
         block = f"[{BLOCKS}]"
@@ -63,7 +63,7 @@ def limit_of(domain: str) -> object:
         balls, rooms, hands = ("|".join(words) for words in (BALLS, ROOMS, HANDS))
         facts = rf"at ({balls}) ({rooms})|carry ({balls}) ({hands})|free ({hands})|at-robby ({rooms})"
     grammar = constraint("regex", rf"\(:goal \(and( \(({facts})\)){{1,10}}\)\)")
-    return constraint("all_of", (grammar, constraint("predicate", may_hold)))
+    return (grammar, constraint("predicate", may_hold))
 
 
 def read(text: str) -> frozenset[Fact] | None:
