@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from decodekit.api import Decoder, generate, stream
     from decodekit.bridge import hf
+    from decodekit.compare import compare
     from decodekit.errors import DecodekitError
     from decodekit.models.load import load
     from decodekit.registry import plugin
@@ -29,6 +30,7 @@ _HOME = {
     "Sample": "decodekit.results",
     "Strategy": "decodekit.spec",
     "Trace": "decodekit.trace",
+    "compare": "decodekit.compare",
     "generate": "decodekit.api",
     "hf": "decodekit.bridge",
     "load": "decodekit.models.load",
@@ -45,6 +47,7 @@ __all__ = [
     "Strategy",
     "Trace",
     "__version__",
+    "compare",
     "generate",
     "hf",
     "load",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from decodekit.errors import OptionError
@@ -84,3 +86,13 @@ def compare(
     rows, closings = runner.results(folder)
     report.write(folder, plan, rows, closings)
     return Comparison(plan, stats.lines(rows, closings, plan.base), rows, folder)
+
+
+class _Callable(ModuleType):
+    """Makes `decodekit.compare(...)` work whether or not this package was imported before under that very name."""
+
+    def __call__(self, *args: Any, **options: Any) -> Comparison:
+        return compare(*args, **options)
+
+
+sys.modules[__name__].__class__ = _Callable

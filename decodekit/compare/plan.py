@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -165,8 +165,10 @@ def plan_of(
     **options: Any,
 ) -> Plan:
     """A plan from what users write; a mapping gives strategies their names."""
-    named = [f"{name} = {text}" for name, text in strategies.items()] if isinstance(strategies, Mapping) else strategies
-    arms = tuple(one if isinstance(one, Arm) else Arm.of(one) for one in named)
+    if isinstance(strategies, Mapping):
+        arms = tuple(replace(Arm.of(text), name=name) for name, text in strategies.items())
+    else:
+        arms = tuple(one if isinstance(one, Arm) else Arm.of(one) for one in strategies)
     made = tuple(_task(one) for one in tasks)
     return Plan(tuple(models), made, arms, **options)
 
