@@ -19,7 +19,6 @@ from decodekit.roles import Choice, Constraint, Proposal, Scorer
 from decodekit.rows import NONE, Rows
 from decodekit.walk import Seeker, search
 
-_FLAT = 0.02  # a law whose best token has less mass is not asked for a third accepted token
 Weight = Literal["auto", "replay", "recursive", "two_loops", "head", "exact", "none"]
 
 
@@ -39,9 +38,9 @@ class Awrs:
     1 / Z, Z being the allowed mass. All weights are proper: their expectation at each allowed token x is p(x).
 
     Args:
-        weight: which estimate of Z (formulas: :mod:`decodekit.estimators`). "replay" has the least variance for its
-            checks; "auto" is "replay" with `accepts`, or 2 where the best token has less than 2 % (there each one
-            more is a check far down the order). "recursive" looks `ahead` tokens past the one taken: the cheapest.
+        weight: which estimate of Z (formulas: :mod:`decodekit.estimators`). "auto" is "replay", which has the least
+            variance for its checks wherever a constraint bites, and on peaked laws needs the fewest checks as well
+            (`perf/awrs.py`). "recursive" looks `ahead` tokens past the one taken: the cheapest.
             "two_loops" is the paper's own. "head" checks the `head` likeliest tokens and one that stands for all
             others, and draws among them: its token is not always that of `mask`. "exact" is log Z from the full mask.
             "none" gives no weights, which is locally constrained decoding, and approximate over whole texts.
@@ -155,8 +154,7 @@ class _Awrs:
                 return estimators.look(walk, options.ahead, options.max_rejects)
             case "none":
                 return estimators.first(walk, options.max_rejects)
-        accepts = 2 if options.weight == "auto" and row.peak < _FLAT else options.accepts
-        return estimators.replay(walk, accepts, options.replays, options.max_rejects, Random(int(seed * 2**53)))
+        return estimators.replay(walk, options.accepts, options.replays, options.max_rejects, Random(int(seed * 2**53)))
 
     def _head(self, rows: Rows, at: Tensor, logits: Tensor, constraint: Constraint) -> tuple[Tensor, Tensor]:
         """E6: check the likeliest tokens and the best of all others, and take the best allowed one of these.

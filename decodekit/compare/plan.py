@@ -16,7 +16,7 @@ from decodekit.spec import Strategy, parse, parse_task
 
 FREE: Final = "unconstrained:"
 """Before a strategy: the task's constraint is not given to it (the base model of the AWRS paper)."""
-_NAME: Final = re.compile(r"\s*([A-Za-z][\w .+-]*?)\s*=(?!=)\s*(.*)", re.DOTALL)
+_NAME: Final = re.compile(r"\s*([A-Za-z][^=()|'\"]*?)\s*=(?!=)\s*(.*)", re.DOTALL)
 _MODEL: Final = re.compile(r"(.*\S)\s+@\s*(\S+)\s*", re.DOTALL)
 
 

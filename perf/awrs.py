@@ -1,0 +1,111 @@
+"""What a constrained step costs and how uncertain its weight is, for every estimator of AWRS.
+
+The rows are Zipf laws of a 5,000-token vocabulary, from loose to hard constraints; of the reference implementation
+(genlm-control) the default looks one token ahead ("recursive").
+`python -m perf.awrs` writes results/awrs.json.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import torch
+from torch import Tensor
+
+from decodekit.about import form
+from decodekit.kit import Run
+from decodekit.plugins.awrs import Awrs
+from decodekit.roles import Proposal
+from decodekit.rows import NONE, Rows
+from decodekit.testing.oracle import rows_of
+from decodekit.testing.single import Fixed
+from decodekit.testing.tables import TableModel
+from perf.bench import save
+
+VOCAB, DRAWS = 5_000, 600
+ROWS = {
+    "peaked, loose": (1.6, 11, 3),
+    "flat, loose": (0.6, 4, 1),
+    "peaked, hard": (1.6, 400, 30),
+    "flat, hard": (0.6, 45, 7),
+}
+"""Exponent of the law; every how many tokens one is allowed, and from which on."""
+ARMS = (
+    Awrs(),
+    Awrs(accepts=2),
+    Awrs(weight="replay", accepts=2, replays=1),
+    Awrs(weight="recursive", chunk=1),
+    Awrs(weight="recursive", ahead=15),
+    Awrs(weight="two_loops"),
+    Awrs(weight="head"),
+)
+
+
+def row(exponent: float, every: int, start: int) -> tuple[Tensor, list[bool]]:
+    """(log-probabilities [V] float64, verdicts)."""
+    p = torch.arange(1, VOCAB + 1, dtype=torch.float64).pow(-exponent)
+    return (p / p.sum()).log(), [i >= start and (i - start) % every == 0 for i in range(VOCAB)]
+
+
+def alone(vocab: int, slot: int, rows: int = 1) -> tuple[Rows, Proposal, Run]:
+    """Rows that stand at the same place, with noise of their own, and what a selector is bound to."""
+    run = Run(model=TableModel(vocab=5, eos=(), seed=0), open=lambda thing: thing)
+    run.model.vocab = vocab
+    made = rows_of([[0]] * rows)
+    made.stream = made.stream + slot
+    return made, Proposal(made.n[:, None], torch.full((rows, 1), NONE)), run
+
+
+def measure(logp: Tensor, ok: list[bool], arm: Awrs) -> dict[str, float]:
+    """Squared coefficient of variation of the weight, checks a step, their product, and rounds of a row by itself."""
+    rule, z = Fixed(ok), float(logp[torch.tensor(ok)].exp().sum())
+    rows, ask, run = alone(VOCAB, 0, DRAWS)
+    choice = arm.bind(run).select(rows, ask, logp.expand(DRAWS, 1, -1), rule)
+    assert choice.logw is not None
+    weight = choice.logw[:, 0].exp() * choice.take[:, 0]
+    spread, checks, calls = float(weight.var() / z**2), rule.checks / DRAWS, list[int]()
+    for slot in range(60):
+        single = Fixed(ok)
+        rows, ask, run = alone(VOCAB, slot)
+        arm.bind(run).select(rows, ask, logp[None, None], single)
+        calls.append(single.calls)
+    found = {"cv2": spread, "checks": checks, "cv2_x_checks": spread * checks, "rounds": statistics.fmean(calls)}
+    return {**found, "mean_over_z": float(weight.mean()) / z}
+
+
+def selection(vocab: int, rows: int) -> float:
+    """Milliseconds of selection per row and step, constraint aside, at a vocabulary of this size."""
+    logits = torch.randn(rows, 1, vocab, generator=torch.Generator().manual_seed(0)) * 3
+    made, ask, run = alone(vocab, 0, rows)
+    bound, rule, seconds = Awrs().bind(run), Fixed([i % 3 > 0 for i in range(vocab)]), list[float]()
+    for _ in range(9):
+        begin = time.perf_counter()
+        bound.select(made, ask, logits, rule)
+        seconds.append(time.perf_counter() - begin)
+    return 1e3 * statistics.median(seconds[1:]) / rows
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    table = list[dict[str, object]]()
+    for name, (exponent, every, start) in ROWS.items():
+        logp, ok = row(exponent, every, start)
+        refused = ~torch.tensor(ok)
+        z, p = float(logp[~refused].exp().sum()), logp[refused].exp()
+        walk = Fixed(ok)
+        rows, ask, run = alone(VOCAB, 0, DRAWS)
+        Awrs(weight="none", chunk=1).bind(run).select(rows, ask, logp.expand(DRAWS, 1, -1), walk)
+        fact = {"row": name, "z": z, "checks_of_a_walk": walk.needed / DRAWS, "law": 1 + float((p / (p + z)).sum())}
+        print(fact)
+        for arm in ARMS:
+            table.append({**fact, "arm": form(arm), **measure(logp, ok, arm)})
+            print("   ", table[-1])
+    for vocab in (4_096, 32_000, 128_000):
+        table += [{"vocab": vocab, "rows": rows, "ms_per_row": selection(vocab, rows)} for rows in (1, 8, 32)]
+        print(table[-3:])
+    save("awrs", 0, table, "weights of one constrained step; selection time, one thread")
+
+
+if __name__ == "__main__":
+    main()
