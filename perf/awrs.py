@@ -50,8 +50,9 @@ def row(exponent: float, every: int, start: int) -> tuple[Tensor, list[bool]]:
 
 def alone(vocab: int, slot: int, rows: int = 1) -> tuple[Rows, Proposal, Run]:
     """Rows that stand at the same place, with noise of their own, and what a selector is bound to."""
-    run = Run(model=TableModel(vocab=5, eos=(), seed=0), open=lambda thing: thing)
-    run.model.vocab = vocab
+    model = TableModel(vocab=5, eos=(), seed=0)
+    model.vocab = vocab
+    run = Run(model=model, open=lambda thing: model)
     made = rows_of([[0]] * rows)
     made.stream = made.stream + slot
     return made, Proposal(made.n[:, None], torch.full((rows, 1), NONE)), run

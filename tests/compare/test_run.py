@@ -15,8 +15,7 @@ from typing import Any
 
 import pytest
 
-from decodekit import compare as package
-from decodekit.compare import store
+from decodekit.compare import compare, store
 from decodekit.compare.plan import Arm, plan_of
 from decodekit.compare.runner import Runner
 from decodekit.errors import DecodekitError, OptionError, SpecError, UnknownPlugin
@@ -42,7 +41,7 @@ def same(folder: Path, other: Path) -> bool:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     folder = tmp_path_factory.mktemp("run") / "out"
-    return folder, package.compare("zoo:base", TASKS, ARMS, out=folder, batch=2)
+    return folder, compare("zoo:base", TASKS, ARMS, out=folder, batch=2)
 
 
 def test_every_arm_answers_every_item_once(run: tuple[Path, Any]) -> None:
@@ -77,7 +76,7 @@ def test_the_frame_has_a_row_for_each_line(run: tuple[Path, Any]) -> None:
 
 
 def test_the_same_plan_gives_the_same_answers(run: tuple[Path, Any], tmp_path: Path) -> None:
-    package.compare("zoo:base", TASKS, ARMS, out=tmp_path / "again", batch=2)
+    compare("zoo:base", TASKS, ARMS, out=tmp_path / "again", batch=2)
     assert same(run[0], tmp_path / "again")
 
 
@@ -117,15 +116,15 @@ def test_killed_and_resumed_ten_times_nothing_is_lost_or_doubled(run: tuple[Path
 
 def test_another_manifest_is_refused_and_the_field_named(run: tuple[Path, Any]) -> None:
     with pytest.raises(OptionError, match=r"plan\.batch was 2 and is now 3"):
-        package.compare("zoo:base", TASKS, ARMS, out=run[0], batch=3, resume=True)
+        compare("zoo:base", TASKS, ARMS, out=run[0], batch=3, resume=True)
     with pytest.raises(OptionError, match="--resume"):
-        package.compare("zoo:base", TASKS, ARMS, out=run[0], batch=2)
+        compare("zoo:base", TASKS, ARMS, out=run[0], batch=2)
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(OptionError, match="holds files and no manifest"):
-        package.compare("zoo:base", ["sql(limit=1)"], ["greedy"], out=tmp_path)
+        compare("zoo:base", ["sql(limit=1)"], ["greedy"], out=tmp_path)
 
 
 def test_a_full_disk_leaves_what_is_done(tmp_path: Path) -> None:
@@ -188,7 +187,7 @@ def test_arms_are_read() -> None:
 )
 def test_bad_plans(tasks: Any, arms: Any, options: Any, error: type[Exception], said: str, tmp_path: Path) -> None:
     with pytest.raises(error, match=said):
-        package.compare("zoo:base", tasks, arms, out=tmp_path / "out", **options)
+        compare("zoo:base", tasks, arms, out=tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
 
 

@@ -7,6 +7,7 @@ it with a sentence. Anything else (another exception, a hang, a wrong law) fails
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -39,6 +40,9 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "min_p": {"p": 0.05},
     "repetition_penalty": {"penalty": 1.3},
     "smc": {"particles": 3, "ess": 0.9},
+    "all_of": {"parts": (re.compile("[abt]{1,3}"), re.compile("[abr]{1,2}"))},
+    "any_of": {"parts": (re.compile("[ab]{1,3}"), ["tr", "true"])},
+    "not_at_end": {"part": re.compile("[ab]")},
     "retained": {"text": (1,)},
     "predicate": {"fn": lambda text: set(text) <= set("abtru")},
     "speculative": {"draft": DRAFT, "k": 2},

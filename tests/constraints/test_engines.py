@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from decodekit.constraints.choice import Choice
+from decodekit.constraints.combine import AllOf, AnyOf, NotAtEnd
 from decodekit.constraints.cursor import Compiled, Cursor, tokens_of
 from decodekit.constraints.engines.llguidance import Grammar
 from decodekit.constraints.engines.words import Words
@@ -40,6 +41,9 @@ KINDS: dict[str, Any] = {
     "words": Regex(r"(?i)\w{2,6}( \w+)?"),
     "partial": Regex(r"(?=.*[0-9])(the|café|[0-9]{1,3})( (quick|日本|name)){0,4}", "partial"),
     "predicate": Predicate(lambda text: len(text) < 9 and text.count("e") < 3, lambda text: text.endswith("e")),
+    "all": AllOf((Regex(r"(the|café|[0-9]{1,3})( \w{1,6}){0,4}"), Regex(r"[^e]*e?[^e]*"), Predicate(str.isprintable))),
+    "any": AnyOf((Regex(r"the( quick)?( name)?"), Choice(("the", "then 日本", "café 1")), Regex(r"(?=.*1)[12]{1,3}"))),
+    "not": NotAtEnd(Regex(r"the( quick)?")),
     "choice": Choice(("a", "ab", "abc", "the quick", "the", "日本", "日", "")),
     "compact": JsonSchema(SCHEMA),
     "flexible": JsonSchema(SCHEMA, "flexible"),

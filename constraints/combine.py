@@ -1,0 +1,252 @@
+"""Constraints made of constraints: all of them, any of them, or anything but one at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from decodekit.constraints.base import Bound, vocabulary_for
+from decodekit.constraints.cursor import Bits, Compiled, Cursor, explained, single
+from decodekit.constraints.front import constraint_of
+from decodekit.constraints.vocabulary import Vocabulary
+from decodekit.errors import ConstraintError
+from decodekit.kit import Run
+from decodekit.registry import plugin
+
+
+def _parts(name: str, given: tuple[Any, ...], least: int) -> tuple[Any, ...]:
+    """The constraints that `given` means. Raises ConstraintError where there are too few, or one is none."""
+    if len(given) < least:
+        raise ConstraintError(f"{name} takes at least {least} constraints, and got {len(given)}; give them as a list")
+    made = tuple(map(constraint_of, given))
+    for one in made:
+        if not callable(getattr(one, "compile", None)):
+            raise ConstraintError(f"{name}: {one!r} cannot be compiled for a vocabulary, so it cannot be combined")
+    return made
+
+
+@plugin(role="constraint", keeps="exact", gives=("mask", "admits"))
+class AllOf:
+    """Text that satisfies all of `parts`, which are constraints or what they can be made of.
+
+    Token by token everybody must agree. Parts that begin alike and have no text in common are noticed where their
+    ways part, which is then a dead end: for two patterns, one pattern with look-aheads says the same no better.
+    """
+
+    parts: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        _parts("all_of", self.parts, 1)
+
+    def compile(self, vocabulary: Vocabulary) -> Compiled:
+        """For one vocabulary. Raises ConstraintError where a part does."""
+        return _Together([part.compile(vocabulary) for part in _parts("all_of", self.parts, 1)], vocabulary, True)
+
+    def bind(self, run: Run) -> Bound:
+        """Compiled for the run's model, following its rows."""
+        return Bound(self.compile(vocabulary_for(run)), run)
+
+    def judge(self, text: str) -> bool:
+        """Whether `text` satisfies every part, by their own judges."""
+        return all(part.judge(text) for part in _parts("all_of", self.parts, 1))
+
+    def value(self, text: str) -> Any:
+        """What the first part makes of the text, or None while it is not complete."""
+        return _parts("all_of", self.parts, 1)[0].value(text) if self.judge(text) else None
+
+
+@plugin(role="constraint", keeps="exact", gives=("mask", "admits"))
+class AnyOf:
+    """Text that satisfies at least one of `parts`, which are constraints or what they can be made of."""
+
+    parts: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        _parts("any_of", self.parts, 1)
+
+    def compile(self, vocabulary: Vocabulary) -> Compiled:
+        """For one vocabulary. Raises ConstraintError where a part does."""
+        return _Together([part.compile(vocabulary) for part in _parts("any_of", self.parts, 1)], vocabulary, False)
+
+    def bind(self, run: Run) -> Bound:
+        """Compiled for the run's model, following its rows."""
+        return Bound(self.compile(vocabulary_for(run)), run)
+
+    def judge(self, text: str) -> bool:
+        """Whether `text` satisfies a part, by its own judge."""
+        return any(part.judge(text) for part in _parts("any_of", self.parts, 1))
+
+    def value(self, text: str) -> Any:
+        """What the first part that it satisfies makes of the text, or None while it satisfies none."""
+        return next((part.value(text) for part in _parts("any_of", self.parts, 1) if part.judge(text)), None)
+
+
+@plugin(role="constraint", keeps="exact", gives=("mask", "admits"))
+class NotAtEnd:
+    """Any text, as long as it may not end there: the whole text must not satisfy `part`. On the way it may."""
+
+    part: Any
+
+    def __post_init__(self) -> None:
+        _parts("not_at_end", (self.part,), 1)
+
+    def compile(self, vocabulary: Vocabulary) -> Compiled:
+        """For one vocabulary. Raises ConstraintError where the part does."""
+        return _Free(_parts("not_at_end", (self.part,), 1)[0].compile(vocabulary), vocabulary)
+
+    def bind(self, run: Run) -> Bound:
+        """Compiled for the run's model, following its rows."""
+        return Bound(self.compile(vocabulary_for(run)), run)
+
+    def judge(self, text: str) -> bool:
+        """Whether `text` does not satisfy the part."""
+        return not _parts("not_at_end", (self.part,), 1)[0].judge(text)
+
+    def value(self, text: str) -> str | None:
+        """The text itself, or None where it satisfies the part."""
+        return text if self.judge(text) else None
+
+
+class _Together:
+    """Several compiled constraints as one; `every` says whether all must hold, or one."""
+
+    def __init__(self, parts: Sequence[Compiled], vocabulary: Vocabulary, every: bool) -> None:
+        self.parts, self.vocabulary, self.every = parts, vocabulary, every
+        self.built = 0
+
+    def start(self) -> _Places:
+        """A cursor before the first token."""
+        return _Places(self, [part.start() for part in self.parts], [0] * len(self.parts), 0)
+
+
+class _Places:
+    """The places of all parts. read: tokens that each part has read; less than `n` if a token was not its own."""
+
+    __slots__ = ("_cursors", "_home", "_n", "_read")
+
+    def __init__(self, home: _Together, cursors: list[Cursor], read: list[int], n: int) -> None:
+        self._home, self._cursors, self._read, self._n = home, cursors, read, n
+
+    def _alive(self) -> list[Cursor]:
+        return [cursor for cursor, read in zip(self._cursors, self._read, strict=True) if read == self._n]
+
+    def mask(self) -> Bits:
+        """[ceil(V / 32)] uint32, read-only."""
+        join = np.bitwise_and if self._home.every else np.bitwise_or
+        bits: Bits = join.reduce([cursor.mask() for cursor in self._alive()])
+        bits.flags.writeable = False
+        self._home.built = sum(part.built for part in self._home.parts)
+        return bits
+
+    def allows(self, token: int) -> bool:
+        """Whether `token` may come next."""
+        return (all if self._home.every else any)(cursor.allows(token) for cursor in self._alive())
+
+    def allows_many(self, tokens: Sequence[int]) -> list[bool]:
+        """For each of `tokens`, whether it may come next."""
+        return [self.allows(token) for token in tokens]
+
+    def advance(self, token: int) -> None:
+        """Read `token`. Raises ValueError if it is not allowed."""
+        if not self.allows(token):
+            raise ValueError(f"token {token} is not allowed here")
+        for i, cursor in enumerate(self._cursors):
+            if self._read[i] == self._n and cursor.allows(token):
+                cursor.advance(token)
+                self._read[i] += 1
+        self._n += 1
+
+    def fork(self) -> _Places:
+        """An independent cursor at the same place."""
+        return _Places(self._home, [cursor.fork() for cursor in self._cursors], self._read.copy(), self._n)
+
+    def rollback(self, n: int) -> None:
+        """Forget the last `n` tokens; parts that had stopped before stay where they stopped."""
+        self._n -= n
+        for i, cursor in enumerate(self._cursors):
+            if self._read[i] > self._n:
+                cursor.rollback(self._read[i] - self._n)
+                self._read[i] = self._n
+
+    def is_complete(self) -> bool:
+        """Whether what was read is a whole text."""
+        return (all if self._home.every else any)(cursor.is_complete() for cursor in self._alive())
+
+    def forced(self) -> list[int]:
+        """The tokens that must come next, as long as each is the only one allowed."""
+        return single(self)
+
+    def explain(self) -> str:
+        """What the parts expect, joined."""
+        return (" and " if self._home.every else " or ").join(cursor.explain() for cursor in self._alive())
+
+
+class _Free:
+    """All texts but those that a compiled constraint calls whole."""
+
+    def __init__(self, part: Compiled, vocabulary: Vocabulary) -> None:
+        self.part, self.vocabulary = part, vocabulary
+        self.built = 0
+        flags = np.zeros(32 * (len(vocabulary) // 32 + 1), dtype=np.bool_)
+        flags[[i for i, text in enumerate(vocabulary.tokens) if text]] = True
+        self.all: Bits = np.packbits(flags, bitorder="little").view(np.uint32)
+        self.all.flags.writeable = False
+
+    def start(self) -> _Anywhere:
+        """A cursor before the first token."""
+        return _Anywhere(self, self.part.start(), 0, 0)
+
+
+class _Anywhere:
+    """Any place. read: how many of `n` tokens the part has followed."""
+
+    __slots__ = ("_cursor", "_home", "_n", "_read")
+
+    def __init__(self, home: _Free, cursor: Cursor, read: int, n: int) -> None:
+        self._home, self._cursor, self._read, self._n = home, cursor, read, n
+
+    def mask(self) -> Bits:
+        """[ceil(V / 32)] uint32: every token that has a text."""
+        return self._home.all
+
+    def allows(self, token: int) -> bool:
+        """Whether `token` has a text."""
+        return 0 <= token < len(self._home.vocabulary) and bool(self._home.vocabulary.tokens[token])
+
+    def allows_many(self, tokens: Sequence[int]) -> list[bool]:
+        """For each of `tokens`, whether it has a text."""
+        return [self.allows(token) for token in tokens]
+
+    def advance(self, token: int) -> None:
+        """Read `token`. Raises ValueError if it has no text."""
+        if not self.allows(token):
+            raise ValueError(f"token {token} is not allowed here")
+        if self._read == self._n and self._cursor.allows(token):
+            self._cursor.advance(token)
+            self._read += 1
+        self._n += 1
+
+    def fork(self) -> _Anywhere:
+        """An independent cursor at the same place."""
+        return _Anywhere(self._home, self._cursor.fork(), self._read, self._n)
+
+    def rollback(self, n: int) -> None:
+        """Forget the last `n` tokens."""
+        self._n -= n
+        if self._read > self._n:
+            self._cursor.rollback(self._read - self._n)
+            self._read = self._n
+
+    def is_complete(self) -> bool:
+        """Whether the part does not call this a whole text."""
+        return self._read < self._n or not self._cursor.is_complete()
+
+    def forced(self) -> list[int]:
+        """Nothing is."""
+        return []
+
+    def explain(self) -> str:
+        """What may follow."""
+        return explained(self, self._home.vocabulary)

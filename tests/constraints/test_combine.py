@@ -1,0 +1,60 @@
+"""Combined constraints over finite languages: exactly the intersection, the union, the complement."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import Any
+
+import pytest
+
+import decodekit as dk
+from decodekit.constraints.combine import AllOf, AnyOf, NotAtEnd
+from decodekit.constraints.vocabulary import Vocabulary
+from decodekit.errors import ConstraintError
+
+SMALL = Vocabulary((b"a", b"b", b"ab", b"ba", b"bb", b"c"))
+TEXTS = ["".join(letters) for n in range(5) for letters in itertools.product("abc", repeat=n)]
+
+
+def spelled(kind: Any, text: str) -> bool:
+    """Whether some way to spell `text` in tokens is allowed and complete."""
+    open_ = [(kind.compile(SMALL).start(), text.encode())]
+    while open_:
+        cursor, rest = open_.pop()
+        if not rest and cursor.is_complete():
+            return True
+        for token, piece in enumerate(SMALL.tokens):
+            if rest.startswith(piece) and cursor.allows(token):
+                after = cursor.fork()
+                after.advance(token)
+                open_.append((after, rest[len(piece) :]))
+    return False
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=repr)
+def test_languages(text: str) -> None:
+    one, other = r"a[ab]*", r"[abc]*b"
+    ours, theirs = re.fullmatch(one, text) is not None, re.fullmatch(other, text) is not None
+    pair = (re.compile(one), re.compile(other))
+    for kind, expected in ((AllOf(pair), ours and theirs), (AnyOf(pair), ours or theirs)):
+        assert spelled(kind, text) == kind.judge(text) == expected
+    free = NotAtEnd(pair[0])
+    assert spelled(free, text) == free.judge(text) == (not ours)
+
+
+def test_what_cannot_be_combined_is_refused() -> None:
+    with pytest.raises(ConstraintError, match="at least 1 constraint"):
+        AllOf(())
+    with pytest.raises(ConstraintError, match="say which"):
+        AnyOf(("a",))
+
+
+def test_end_to_end() -> None:
+    out = dk.generate(
+        "zoo:base",
+        "Which pets are there?\nvet as SQL:\n",
+        constraint=dk.any_of((dk.choice(["yes", "no"]), dk.all_of((re.compile("[a-z ]{1,9}"), re.compile("name.*"))))),
+        max_tokens=12,
+    )
+    assert out.text in ("yes", "no") or out.text.startswith("name")
