@@ -144,7 +144,7 @@ def made(name: str) -> Any:
     if name == "sql":  # one of two options that are both optional
         return cls(schema="CREATE TABLE t (a TEXT)")
     required = [option.name for option in options_of(cls) if option.default is None]
-    for value in ("a", ("a", "b"), {"type": "integer"}, 1):
+    for value in ("a", ("a", "b"), {"type": "integer"}, 1, str.isprintable, ({"type": "integer"},)):
         with contextlib.suppress(DecodekitError):
             return cls(**dict.fromkeys(required, value))
     pytest.fail(f"no value found for the options of {name}: add one here")

@@ -232,7 +232,7 @@ def check_round_trip(parts: list[Any]) -> None:
 
 @given(st.data())
 @settings(max_examples=60, suppress_health_check=list(HealthCheck))
-@pytest.mark.parametrize("name", [*registry.names()])
+@pytest.mark.parametrize("name", [name for name in registry.names() if name != "predicate"])  # takes a function only
 def test_round_trip_of_every_plugin(name: str, data: st.DataObject) -> None:
     check_round_trip([plugins(data.draw, name)])
 
