@@ -9,6 +9,7 @@ import numpy as np
 
 from decodekit.constraints.base import Bound, vocabulary_for
 from decodekit.constraints.cursor import Bits, Compiled, Cursor, explained, single
+from decodekit.constraints.engines.states import utf8
 from decodekit.constraints.front import constraint_of
 from decodekit.constraints.vocabulary import Vocabulary
 from decodekit.errors import ConstraintError
@@ -189,59 +190,77 @@ class _Free:
     def __init__(self, part: Compiled, vocabulary: Vocabulary) -> None:
         self.part, self.vocabulary = part, vocabulary
         self.built = 0
-        flags = np.zeros(32 * (len(vocabulary) // 32 + 1), dtype=np.bool_)
-        flags[[i for i, text in enumerate(vocabulary.tokens) if text]] = True
-        self.all: Bits = np.packbits(flags, bitorder="little").view(np.uint32)
-        self.all.flags.writeable = False
+        self._masks: dict[int, Bits] = {}  # by state of the UTF-8 checker, of which there are a few
 
     def start(self) -> _Anywhere:
         """A cursor before the first token."""
-        return _Anywhere(self, self.part.start(), 0, 0)
+        return _Anywhere(self, self.part.start(), 0, [0])
+
+    def after(self, inside: int, token: int) -> int | None:
+        """The state of the UTF-8 checker after `token`; None where it has no text, or none that may stand here."""
+        text = self.vocabulary.tokens[token] if 0 <= token < len(self.vocabulary) else b""
+        state: int | None = inside if text else None
+        for byte in text:
+            state = None if state is None else utf8(state, byte)
+        return state
+
+    def mask_of(self, inside: int) -> Bits:
+        """[ceil(V / 32)] uint32, read-only."""
+        if inside not in self._masks:
+            size = len(self.vocabulary)
+            flags = np.zeros(32 * (size // 32 + 1), dtype=np.bool_)
+            flags[[token for token in range(size) if self.after(inside, token) is not None]] = True
+            self._masks[inside] = np.packbits(flags, bitorder="little").view(np.uint32)
+            self._masks[inside].flags.writeable = False
+            self.built += 1
+        return self._masks[inside]
 
 
 class _Anywhere:
-    """Any place. read: how many of `n` tokens the part has followed."""
+    """Any place. read: how many tokens the part has followed. inside: states of the UTF-8 checker after each token."""
 
-    __slots__ = ("_cursor", "_home", "_n", "_read")
+    __slots__ = ("_cursor", "_home", "_inside", "_read")
 
-    def __init__(self, home: _Free, cursor: Cursor, read: int, n: int) -> None:
-        self._home, self._cursor, self._read, self._n = home, cursor, read, n
+    def __init__(self, home: _Free, cursor: Cursor, read: int, inside: list[int]) -> None:
+        self._home, self._cursor, self._read, self._inside = home, cursor, read, inside
 
     def mask(self) -> Bits:
-        """[ceil(V / 32)] uint32: every token that has a text."""
-        return self._home.all
+        """[ceil(V / 32)] uint32: every token that goes on in UTF-8."""
+        return self._home.mask_of(self._inside[-1])
 
     def allows(self, token: int) -> bool:
-        """Whether `token` has a text."""
-        return 0 <= token < len(self._home.vocabulary) and bool(self._home.vocabulary.tokens[token])
+        """Whether `token` has a text that goes on in UTF-8."""
+        return self._home.after(self._inside[-1], token) is not None
 
     def allows_many(self, tokens: Sequence[int]) -> list[bool]:
-        """For each of `tokens`, whether it has a text."""
+        """:meth:`allows` of each of `tokens`."""
         return [self.allows(token) for token in tokens]
 
     def advance(self, token: int) -> None:
-        """Read `token`. Raises ValueError if it has no text."""
-        if not self.allows(token):
+        """Read `token`. Raises ValueError if it is not allowed."""
+        after = self._home.after(self._inside[-1], token)
+        if after is None:
             raise ValueError(f"token {token} is not allowed here")
-        if self._read == self._n and self._cursor.allows(token):
+        if self._read == len(self._inside) - 1 and self._cursor.allows(token):
             self._cursor.advance(token)
             self._read += 1
-        self._n += 1
+        self._inside.append(after)
 
     def fork(self) -> _Anywhere:
         """An independent cursor at the same place."""
-        return _Anywhere(self._home, self._cursor.fork(), self._read, self._n)
+        return _Anywhere(self._home, self._cursor.fork(), self._read, self._inside.copy())
 
     def rollback(self, n: int) -> None:
         """Forget the last `n` tokens."""
-        self._n -= n
-        if self._read > self._n:
-            self._cursor.rollback(self._read - self._n)
-            self._read = self._n
+        if n:
+            del self._inside[-n:]
+        if self._read > len(self._inside) - 1:
+            self._cursor.rollback(self._read - len(self._inside) + 1)
+            self._read = len(self._inside) - 1
 
     def is_complete(self) -> bool:
-        """Whether the part does not call this a whole text."""
-        return self._read < self._n or not self._cursor.is_complete()
+        """Whether no character is unfinished and the part does not call this a whole text."""
+        return not self._inside[-1] and (self._read < len(self._inside) - 1 or not self._cursor.is_complete())
 
     def forced(self) -> list[int]:
         """Nothing is."""

@@ -43,6 +43,21 @@ def test_languages(text: str) -> None:
     assert spelled(free, text) == free.judge(text) == (not ours)
 
 
+def test_only_whole_characters_are_a_text() -> None:
+    cursor = NotAtEnd(re.compile("é")).compile(Vocabulary(tuple(bytes([byte]) for byte in range(256)))).start()
+    assert not cursor.allows(0xFF)
+    cursor.advance(0xC3)
+    assert not cursor.is_complete()
+    assert not cursor.allows(ord("a"))
+    cursor.advance(0xA9)
+    assert not cursor.is_complete()  # this is the text that may not stand
+    cursor.advance(ord("a"))
+    assert cursor.is_complete()
+    cursor.rollback(2)
+    cursor.advance(0xA8)
+    assert cursor.is_complete()
+
+
 def test_what_cannot_be_combined_is_refused() -> None:
     with pytest.raises(ConstraintError, match="at least 1 constraint"):
         AllOf(())
