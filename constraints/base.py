@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,9 @@ from decodekit.kit import Run
 from decodekit.rows import NONE, Rows
 
 __all__ = ["Bits", "Bound", "Compiled", "Cursor", "vocabulary_for"]
+
+REMEMBERED: Final = 256
+"""Texts whose verdicts are remembered; clones ask for them within a few rounds or never."""
 
 
 class _Place:
@@ -47,9 +51,12 @@ class Bound(Follower):
         self.compiled = compiled
         self._cost = run.cost
         self._size = run.model.vocab
+        self.dear = bool(getattr(compiled, "dear", False))
+        """Whether a check costs more than a round of the search: it runs Python code of the user's."""
         self._eos = tuple(i for i in dict.fromkeys(run.eos) if 0 <= i < self._size)
         self._first = compiled.start()
         self._places: list[_Place] | None = None
+        self._verdicts: OrderedDict[bytes, dict[int, bool]] = OrderedDict()  # by text, of the latest texts
         if not self._first.is_complete() and _stuck(self._first):
             raise ConstraintError(
                 f"no text of the constraint can be written with the tokens of {run.model.name}; "
@@ -170,11 +177,25 @@ class Bound(Follower):
         places = self._sync(rows, at.masked_fill(~only, 0), only)
         given, asked = tokens.tolist(), only.tolist()
         out = [[token != NONE for token in line] for line in given]
-        for r, line in enumerate(given):
-            if asked[r] and places[r].over == NONE:
-                out[r] = self._check(places[r].cursor, line)
-                self._cost.checks += sum(token != NONE for token in line)
+        here = [r for r in range(len(rows)) if asked[r] and places[r].over == NONE]
+        texts = self._texts(rows, here) if len(here) > 1 else [b""] * len(here)
+        for r, text in zip(here, texts, strict=True):
+            known = self._verdicts.get(text) if text else {}
+            if known is None:
+                known = self._verdicts[text] = {}
+            new = [token for token in given[r] if token not in known and token != NONE]
+            known.update(zip(new, self._check(places[r].cursor, new), strict=True))
+            self._cost.checks += len(new)
+            out[r] = [token != NONE and known[token] for token in given[r]]
+        while len(self._verdicts) > REMEMBERED:
+            self._verdicts.popitem(last=False)
         return torch.tensor(out, dtype=torch.bool, device=rows.device).reshape(tokens.shape)
+
+    def _texts(self, rows: Rows, here: list[int]) -> list[bytes]:
+        """What each row has written so far: rows that agree in it (clones, before they part) share their verdicts."""
+        starts, ends = rows.start.tolist(), [place.at for place in self._places or []]
+        tokens = rows.tokens.cpu().numpy()
+        return [b"-" + tokens[r, starts[r] : ends[r]].tobytes() for r in here]
 
     def _check(self, cursor: Cursor, tokens: list[int]) -> list[bool]:
         if not any(token in self._eos for token in tokens):

@@ -29,7 +29,8 @@ class Predicate:
     fn: called with the text so far; True where it may go on, or stand. complete: says whether a text is whole;
     without it a text may end wherever `fn` accepts it. over: "text" calls with str at the ends of characters (bytes
     that are no UTF-8 are refused), "bytes" with bytes after every byte. timeout: seconds for one call; a call that
-    takes longer refuses the text and is left behind in its thread.
+    takes longer refuses the text and is left behind in its thread. closed: `fn` says True of every beginning of what it
+    says True of, so it is asked once a token and not once a character.
 
     Answers are remembered. A function that raises, or says anything but True or False, refuses that text, and the
     reason is kept for `explain`; the run goes on. A mask asks `fn` for every prefix of tokens that it accepts, which
@@ -40,6 +41,7 @@ class Predicate:
     complete: Any = None
     over: Literal["text", "bytes"] = "text"
     timeout: Annotated[float, Field(gt=0)] | None = None
+    closed: bool = False
 
     def __post_init__(self) -> None:
         for name, given in (("fn", self.fn), ("complete", self.complete)):
@@ -51,7 +53,7 @@ class Predicate:
 
     def compile(self, vocabulary: Vocabulary) -> Compiled:
         """For one vocabulary. Raises ConstraintError where `fn` refuses even the empty text."""
-        checker = Checker(self.fn, self.complete, self.over == "text", self.timeout)
+        checker = self._checker()
         if not checker.good(b""):
             why = checker.trouble.get(b"")
             raise ConstraintError(
@@ -60,13 +62,17 @@ class Predicate:
             )
         return States(checker, vocabulary)
 
+    def _checker(self) -> Checker:
+        kind = Leaper if self.closed else Checker
+        return kind(self.fn, self.complete, self.over == "text", self.timeout)
+
     def bind(self, run: Run) -> Bound:
         """Compiled for the run's model, following its rows."""
         return Bound(self.compile(vocabulary_for(run)), run)
 
     def judge(self, text: str) -> bool:
         """Whether `text`, prefix by prefix, satisfies the constraint and is complete."""
-        checker = Checker(self.fn, self.complete, self.over == "text", self.timeout)
+        checker = self._checker()
         state: Place | None = checker.first() if checker.good(b"") else None
         for byte in text.encode():
             state = state and checker.step(state, byte)
@@ -86,6 +92,8 @@ class Place(NamedTuple):
 
 class Checker:
     """A function as a machine, with a memory of answers and of what went wrong."""
+
+    dear: Final = True
 
     def __init__(self, fn: Callable[..., Any], complete: Any, decoded: bool, timeout: float | None) -> None:
         self.name = getattr(fn, "__name__", type(fn).__name__)
@@ -145,6 +153,25 @@ class Checker:
         if len(self.trouble) > 256:
             self.trouble.popitem(last=False)
         return False
+
+
+class Leaper(Checker):
+    """A function that is closed under prefixes: asked once for all bytes of a token."""
+
+    def leap(self, state: Place, text: bytes) -> Place | None:
+        """The state after `text`; the function is asked about all whole characters of it at once."""
+        whole, upto = state.whole, len(state.text) if not state.whole else 0
+        if not self._decoded:
+            after = state.text + text
+            return Place(after, 0) if self.good(after) else None
+        for number, byte in enumerate(text, len(state.text) + 1):
+            found = utf8(whole, byte)
+            if found is None:
+                return None
+            whole = found
+            upto = upto if whole else number
+        after = state.text + text
+        return Place(after, whole) if upto <= len(state.text) or self.good(after[:upto]) else None
 
 
 def _within(seconds: float, fn: Callable[..., Any], given: str | bytes) -> Any:

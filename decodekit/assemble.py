@@ -34,7 +34,8 @@ def result(
         flat = [(0, Outcome([], "interrupted", 0.0, 0.0, 0))]
     weights = normalised([one.logw for _, one in flat])
     samples = [_sample(setup, options, prompt, *one, weight) for one, weight in zip(flat, weights, strict=True)]
-    own = samples[pick([one.logw for _, one in flat], prompt.tokens, options.seed)]
+    chosen = pick([one.logw for _, one in flat], prompt.tokens, options.seed)
+    own = samples[chosen]
     weighs = any(s.logw != 0.0 for s in samples) or setup.composition.keeps == "weighted"
     return Result(
         text=own.text,
@@ -45,7 +46,7 @@ def result(
         logw=own.logw,
         samples=tuple(samples),
         evidence=log_mean([s.logw for s in samples]) if weighs else None,
-        message=_message(setup, own),
+        message=_message(setup, own, flat[chosen][1].note),
         cost=cost,
         trace=trace,
         prompt=prompt,
@@ -87,10 +88,13 @@ def pick(logw: Sequence[float], prompt: Sequence[int], seed: int) -> int:
     return drawn(weights, float(noise.uniform(stream, torch.zeros(1, 1, dtype=torch.int64), _DRAW)))
 
 
-def _message(setup: Setup, own: Sample) -> str:
+def _message(setup: Setup, own: Sample, note: str) -> str:
+    why = f"; {note}" if note else ""
+    if own.finish == "refused":
+        return f"the critic forbids the text {own.text[-40:]!r}{why}"
     if own.finish == "dead end" or own.logw == -math.inf:
         end = own.text[-40:]
-        return f"no token is allowed after {end!r} (token {len(own.tokens)} of the answer): the text is a dead end"
+        return f"no token is allowed after {end!r} (token {len(own.tokens)} of the answer): the text is a dead end{why}"
     if setup.readings and own.value is None:
         return f"the text ended by {own.finish!r} before it satisfied the constraint"
     return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -12,6 +13,8 @@ from decodekit.kit import Kit
 from decodekit.roles import Choice, Proposal, Round
 from decodekit.rows import NONE, Rows
 
+_TOLD: Final = 2  # dead rows of a group and round that are explained
+_REMARKS: Final = 64  # ... and of a run: where rows die in masses, more of them says nothing new
 _NEVER = torch.iinfo(torch.int64).max
 
 
@@ -51,11 +54,25 @@ def _settle(kit: Kit, rows: Rows, ask: Proposal, choice: Choice, take: Tensor, b
         take = take & (~rows.done[:, None] | (ask.at < rows.n[:, None]))
     if choice.dead is not None and bool(choice.dead.any()):
         dead = choice.dead & ~rows.done
+        _explain(kit, rows, dead)
         rows.end(dead, rows.n, "dead end")
         rows.logw = rows.logw.masked_fill(dead, -torch.inf)
     if choice.logw is not None:
         rows.logw = rows.logw + choice.logw.masked_fill(~take, 0.0).sum(1)
     return take
+
+
+def _explain(kit: Kit, rows: Rows, dead: Tensor) -> None:
+    """Note what was expected where a row came to a dead end; for a few rows of a group only, for it may be dear."""
+    ask = getattr(kit.constraint, "explain", None)
+    if ask is None:
+        return
+    told: dict[int, int] = {}
+    for r in dead.nonzero()[:, 0].tolist():
+        group = int(rows.group[r])
+        told[group] = told.get(group, 0) + 1
+        if told[group] <= _TOLD and len(rows.remarks) < _REMARKS:
+            rows.remark(r, ask(rows, r))
 
 
 def _survive(kit: Kit, rows: Rows) -> None:

@@ -28,6 +28,7 @@ class CallOptions(TypedDict, total=False):
     progress: bool | None
     trace: bool
     top_k: int
+    must_end: bool
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,9 @@ class Options:
     batch_size: most rows in flight at once (a population counts all its particles); None for 64. Results do not
         depend on it.
     progress: show a bar on stderr; None for only on a terminal with several prompts.
-    trace: record events. top_k: how many of the likeliest tokens the trace keeps at every event.
+    must_end: the text must end by itself within max_tokens: at its last place only an end token is allowed, and that
+        only where the constraint's text is complete. A weighted strategy weighs it; whatever is not complete by then
+        is a dead end. trace: record events. top_k: how many of the likeliest tokens the trace keeps at every event.
 
     Raises:
         OptionError: a value out of range or of the wrong type.
@@ -59,6 +62,7 @@ class Options:
     progress: bool | None = None
     trace: bool = True
     top_k: int = 0
+    must_end: bool = False
 
     def __post_init__(self) -> None:
         _whole("max_tokens", self.max_tokens, 1, optional=True)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from decodekit import workers
 from decodekit.errors import OptionError
 
 
@@ -40,22 +40,31 @@ class Potential(ABC):
 class Function(Potential):
     """A Python function of the text: True and False allow and forbid, a number is a log potential.
 
-    workers: processes that call it, for slow functions (it must then be importable); 0 calls it here.
+    workers: processes that call it, for slow functions (it must then be importable); 0 calls it here. They are kept
+    for the next calls. timeout: seconds that one text may take, None for no limit; needs workers. A call that takes
+    longer raises TimeoutError and its process is ended.
+
+    Raises:
+        OptionError: a timeout without processes, which alone can be ended.
     """
 
     fn: Callable[[str], float | bool]
     workers: int = 0
+    timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.timeout is not None and self.workers < 1:
+            raise OptionError("potentials.Function(timeout=...) needs workers=1 or more: only a process can be ended")
 
     def score(self, text: str, done: bool) -> float:
-        """What `fn` says; raises what it raises."""
-        return _log(self.fn(text))
+        """What `fn` says; raises what it raises, or TimeoutError."""
+        return _log(self.fn(text)) if not self.workers else self.many([text], [done])[0]
 
     def many(self, texts: list[str], done: list[bool]) -> list[float]:
         """As :meth:`Potential.many`; in processes, where there are any."""
-        if not self.workers or len(texts) < 2:
+        if not self.workers:
             return super().many(texts, done)
-        with ProcessPoolExecutor(self.workers) as pool:
-            return [_log(value) for value in pool.map(self.fn, texts)]
+        return [_log(value) for value in workers.ask(self.fn, texts, self.workers, self.timeout)]
 
 
 @dataclass(frozen=True)

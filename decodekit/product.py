@@ -20,6 +20,7 @@ class Product:
 
     def __init__(self, parts: Sequence[Constraint]) -> None:
         self.parts = tuple(parts)
+        self.dear = any(getattr(part, "dear", False) for part in self.parts)
 
     def mask(self, rows: Rows, at: Tensor) -> Tensor:
         """[R, K, V] bool, True where all parts allow the token; all True past a guess that one of them refuses."""
@@ -83,3 +84,8 @@ class Product:
             length = length + good
         rows.tokens[:, : kept.shape[1]] = kept  # guesses are the proposer's to write
         return [run[: int(length[r])] for r, run in enumerate(found)]
+
+    def explain(self, rows: Rows, row: int) -> str:
+        """What each part that can say it expected after the final text of `row`."""
+        asks = [getattr(part, "explain", None) for part in self.parts]
+        return "; and ".join(str(ask(rows, row)) for ask in asks if ask is not None)

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from decodekit.cost import Cost
 from decodekit.roles import Round
-from decodekit.rows import NONE, Rows
-from decodekit.trace import EVENT_COLUMNS, Array, Trace, joined
+from decodekit.rows import NONE, Fact, Rows
+from decodekit.trace import EVENT_COLUMNS, FACT_COLUMNS, Array, Trace, joined
 
 FLUSH: Final = 64
 _LEAST: Final = -1e4  # stands for log 0, which times 0 would be NaN
@@ -59,6 +59,7 @@ class Recorder:
         self._rounds: list[tuple[float, int, dict[str, tuple[int, int]]]] = []
         self._moves: list[tuple[int, int, Tensor]] = []
         self._number = -1
+        self._facts: list[tuple[int, Fact]] = []
         self._begun = time.perf_counter()
         self._before = {label: (one.calls, one.fed) for label, one in cost.models.items()}  # of earlier batches
         self._prompts = dict(zip(rows.group.tolist(), rows.start.tolist(), strict=True))
@@ -74,6 +75,7 @@ class Recorder:
             self._add_up()
         if not self._trace:
             return
+        self._collect(rows)  # what was told after the last round
         self._number = what.number
         cells = {"at": ask.at, "guess": ask.guess, "tokens": choice.tokens.clone(), "took": took, "logp": logp}
         if ask.by or ask.logq is not None:  # a proposer without a word guesses nothing: save the second look-up
@@ -117,6 +119,7 @@ class Recorder:
             stayed[index] = True
             self.left += logp[~stayed].tolist()  # rows leave in the order in which they stood
         if self._trace:
+            self._collect(rows)
             self._moves.append((self._number, int(gone > 0), index))
         self._sums = self.logp[index]
 
@@ -133,7 +136,27 @@ class Recorder:
             "labels": labels,
             "prompts": {str(group): length for group, length in self._prompts.items()},
         }
-        return Trace(full, joined(self._parts, names), self._round_columns(labels), self._move_columns())
+        facts = self._fact_columns(full)
+        return Trace(full, joined(self._parts, names), self._round_columns(labels), self._move_columns(), facts=facts)
+
+    def _collect(self, rows: Rows) -> None:
+        self._facts += [(self._number, fact) for fact in rows.facts]
+        rows.facts.clear()
+
+    def _fact_columns(self, header: dict[str, Any]) -> dict[str, Array]:
+        names = header["facts"] = sorted({fact.name for _, fact in self._facts})
+        parts = [
+            {
+                "round": np.full(len(fact.value), number),
+                "name": np.full(len(fact.value), names.index(fact.name)),
+                "group": fact.group.cpu().numpy(),
+                "slot": fact.slot.cpu().numpy(),
+                "value": fact.value.double().cpu().numpy(),
+            }
+            for number, fact in self._facts
+        ]
+        columns = joined(parts, FACT_COLUMNS)
+        return {name: columns[name].astype(kind) for name, kind in FACT_COLUMNS.items()}
 
     def _word(self, by: str) -> int:
         if by not in self._words:

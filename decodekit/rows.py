@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,15 +12,27 @@ from torch import Tensor
 NONE: Final = -1
 """In a token tensor: no token here. In a position tensor: no position here (padding of a ragged proposal)."""
 
-LINEAGE = ("tokens", "final", "n", "start", "limit", "done", "reason", "logw", "group")
+LINEAGE = ("tokens", "final", "n", "start", "limit", "done", "reason", "note", "logw", "group")
 """What follows a row wherever it is copied to. Slots (`stream`, `sample`) do not: see :meth:`Rows.fork`."""
 
 GROW = 64
 
 
+class Fact(NamedTuple):
+    """Numbers that a plugin has to tell: `value` [M] float64 about slots [M] of groups [M]."""
+
+    name: str
+    group: Tensor
+    slot: Tensor
+    value: Tensor
+
+
 @dataclass(frozen=True, slots=True)
 class Retired:
-    """A row that left the batch: all its tokens (prompt included), where the prompt ended, and how it went."""
+    """A row that left the batch: all its tokens (prompt included), where the prompt ended, and how it went.
+
+    note: what was remarked on the row, in a sentence.
+    """
 
     tokens: list[int]
     start: int
@@ -28,6 +40,7 @@ class Retired:
     reason: str
     group: int
     sample: int
+    note: str = ""
 
 
 class Rows:
@@ -43,12 +56,14 @@ class Rows:
         limit: [R] int64, the length that the row may reach, prompt included.
         done: [R] bool; a done row is never decided again, whatever its population does with it.
         reason: [R] int64, index into :attr:`reasons` (why a row is done), or NONE.
+        note: [R] int64, index into :attr:`remarks` (what went wrong with a row, in words), or NONE.
         logw: [R] float64, log importance weight.
         stream: [R] int64, the noise stream of the slot (law 2).
         group: [R] int64, which request the row belongs to. Rows of a group are neighbours.
         sample: [R] int64, number of the slot within its group.
         retired: rows that left the batch, in the order in which they left.
         moves: every index that ever rearranged the rows, oldest first; followers replay them.
+        facts: what plugins had to tell in this round (:meth:`tell`); the recorder takes them over.
         columns: extra per-row tensors of plugins ([R, ...]); they travel with the lineage.
     """
 
@@ -64,12 +79,14 @@ class Rows:
         self.final = torch.arange(self.tokens.shape[1], device=device) < self.n[:, None]  # [R, T]
         self.start, self.limit = self.n.clone(), limit
         self.done = torch.zeros_like(self.n, dtype=torch.bool)
-        self.reason = torch.full_like(self.n, NONE)
+        self.reason, self.note = torch.full_like(self.n, NONE), torch.full_like(self.n, NONE)
         self.logw = torch.zeros(len(prompts), dtype=torch.float64, device=device)
         self.stream, self.group, self.sample = stream, group, sample
         self.retired: list[Retired] = []
         self.moves: list[Tensor] = []
         self.reasons: list[str] = []
+        self.remarks: list[str] = []
+        self.facts: list[Fact] = []
         self.columns: dict[str, Tensor] = {}
 
     def __len__(self) -> int:
@@ -127,6 +144,20 @@ class Rows:
         code = int(self.reason[row])
         return self.reasons[code] if code != NONE else ""
 
+    def remark(self, row: int, words: str) -> None:
+        """Note what went wrong with `row`; the user reads it where the row is the answer."""
+        self.note = self.note.index_fill(0, torch.tensor([row], device=self.device), len(self.remarks))
+        self.remarks.append(words)
+
+    def remarked(self, row: int) -> str:
+        """What was remarked on `row`; empty if nothing was."""
+        code = int(self.note[row])
+        return self.remarks[code] if code != NONE else ""
+
+    def tell(self, name: str, group: Tensor, slot: Tensor, value: Tensor) -> None:
+        """Put numbers [M] about slots [M] (NONE: the whole group) of groups [M] into the trace, under `name`."""
+        self.facts.append(Fact(name, group, slot, value))
+
     def text(self, row: int) -> list[int]:
         """The final tokens of `row`, prompt included."""
         ids: list[int] = self.tokens[row, : int(self.n[row])].tolist()
@@ -167,6 +198,7 @@ class Rows:
                     reason=self.why(r),
                     group=int(self.group[r]),
                     sample=int(self.sample[r]),
+                    note=self.remarked(r),
                 )
             )
         stay = (~where).nonzero()[:, 0]

@@ -12,6 +12,7 @@ import torch
 from decodekit import noise
 from decodekit.compose import Composition, bind
 from decodekit.cost import Cost
+from decodekit.ending import MustEnd
 from decodekit.kit import Kit, Model, Run
 from decodekit.loop import decode
 from decodekit.options import Options
@@ -56,13 +57,14 @@ class Want:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one row went: `tokens` generated, why it ended, and its sums."""
+    """How one row went: `tokens` generated, why it ended, its sums, and what was remarked on it."""
 
     tokens: list[int]
     finish: str
     logp: float
     logw: float
     slot: int
+    note: str = ""
 
 
 class Session:
@@ -90,6 +92,8 @@ class Session:
         with torch.inference_mode():
             self.rows = _rows(self.wants, kit.population.width, options.seed, setup.model.device)
             self.recorder = Recorder(self.rows, cost, trace=options.trace, top_k=options.top_k)
+        if options.must_end:
+            kit = replace(kit, constraint=MustEnd(kit.constraint, run))
         stops = _stops(setup, options, run, kit, until)
         self._kit = run.kit = replace(kit, stops=stops, observers=(*kit.observers, self.recorder))
         self.header = {"spec": setup.spec, "seed": options.seed, "model": setup.model.name}
@@ -119,7 +123,7 @@ class Session:
         found: list[list[Outcome]] = [[] for _ in self.wants]
         for row, logp in zip(self.rows.retired, self.recorder.left, strict=False):
             tokens = row.tokens[row.start :]
-            found[row.group].append(Outcome(tokens, row.reason, logp, row.logw, row.sample))
+            found[row.group].append(Outcome(tokens, row.reason, logp, row.logw, row.sample, row.note))
         for group, outcome in self._in_flight(unfinished):
             found[group].append(outcome)
         for rows in found:
@@ -135,7 +139,8 @@ class Session:
         for r in range(len(rows)):
             tokens = rows.text(r)[int(rows.start[r]) :]
             finish = rows.why(r) or unfinished
-            yield int(rows.group[r]), Outcome(tokens, finish, float(logp[r]), float(rows.logw[r]), int(rows.sample[r]))
+            sums = float(logp[r]), float(rows.logw[r])
+            yield int(rows.group[r]), Outcome(tokens, finish, *sums, int(rows.sample[r]), rows.remarked(r))
 
 
 def _rows(wants: Sequence[Want], width: int, seed: int, device: torch.device) -> Rows:

@@ -39,6 +39,16 @@ EVENT_COLUMNS: Final = {
 """Columns of an event and their types. Log-probabilities are natural; the three laws are never mixed."""
 
 
+FACT_COLUMNS: Final = {
+    "round": np.int32,
+    "name": np.int16,  # index into header["facts"]
+    "group": np.int32,
+    "slot": np.int32,  # -1: of the whole group
+    "value": np.float64,
+}
+"""What plugins told of a round (:meth:`decodekit.rows.Rows.tell`), one number a line."""
+
+
 class Trace:
     """The events of a run, or of some groups of it.
 
@@ -47,6 +57,7 @@ class Trace:
         events: the columns of :data:`EVENT_COLUMNS`, each [E]; with top-k also `top_ids`, `top_logps` [E, k].
         rounds: seconds, rows, calls, fed, each [rounds] or [rounds, labels]; what the round added, not totals.
         moves: `round` [M], `kind` [M] (0 survivors, 1 rows left), `offset` [M + 1] and `index` (all moves end to end).
+        facts: the columns of :data:`FACT_COLUMNS`, each [F].
         groups: look at these groups only; rounds and moves are always those of the whole batch.
     """
 
@@ -57,8 +68,10 @@ class Trace:
         rounds: Mapping[str, Array],
         moves: Mapping[str, Array],
         groups: Iterable[int] | None = None,
+        facts: Mapping[str, Array] | None = None,
     ) -> None:
         self.header, self._all, self.rounds, self.moves = dict(header), events, rounds, moves
+        self._facts: Mapping[str, Array] = joined([], FACT_COLUMNS) if facts is None else facts
         self.groups = None if groups is None else tuple(groups)
 
     @cached_property
@@ -68,6 +81,21 @@ class Trace:
             return dict(self._all)
         mine = np.isin(self._all["group"], self.groups)
         return {name: column[mine] for name, column in self._all.items()}
+
+    @cached_property
+    def facts(self) -> dict[str, Array]:
+        """The columns of :data:`FACT_COLUMNS`, of the groups looked at."""
+        if self.groups is None:
+            return dict(self._facts)
+        mine = np.isin(self._facts["group"], self.groups)
+        return {name: column[mine] for name, column in self._facts.items()}
+
+    def told(self, name: str, group: int) -> dict[str, Array]:
+        """`round`, `slot` and `value` of what was told under `name` of one group, in the order of the rounds."""
+        names, facts = self.header.get("facts", []), self.facts
+        code = names.index(name) if name in names else -1
+        mine = (facts["name"] == code) & (facts["group"] == group)
+        return {column: facts[column][mine] for column in ("round", "slot", "value")}
 
     def __getitem__(self, column: str) -> Array:
         return self.events[column]
@@ -80,12 +108,12 @@ class Trace:
 
     def of(self, groups: Iterable[int]) -> Trace:
         """A view of some groups; nothing is copied before it is read."""
-        return Trace(self.header, self._all, self.rounds, self.moves, groups)
+        return Trace(self.header, self._all, self.rounds, self.moves, groups, self._facts)
 
     @property
     def whole(self) -> Trace:
         """The events of all groups of the call."""
-        return Trace(self.header, self._all, self.rounds, self.moves)
+        return Trace(self.header, self._all, self.rounds, self.moves, facts=self._facts)
 
     def by(self, word: str) -> Array:
         """[E] bool, events that the proposer `word` guessed."""
@@ -98,7 +126,7 @@ class Trace:
         moves = self.moves
         header = {**self.header, "version": VERSION}
         arrays = {"header": np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)}
-        for part, columns in (("event", self.events), ("round", self.rounds), ("move", moves)):
+        for part, columns in (("event", self.events), ("round", self.rounds), ("move", moves), ("fact", self.facts)):
             arrays |= {f"{part}.{name}": column for name, column in columns.items()}
         try:
             with open(path, "wb") as file:
@@ -128,11 +156,11 @@ class Trace:
                 f"{str(path)!r} is a trace of version {header.get('version')}, and this decodekit reads version "
                 f"{VERSION}; read it with the decodekit that wrote it"
             )
-        parts: dict[str, dict[str, Array]] = {"event": {}, "round": {}, "move": {}}
+        parts: dict[str, dict[str, Array]] = {"event": {}, "round": {}, "move": {}, "fact": {}}
         for name, column in arrays.items():
             part, _, key = name.partition(".")
             parts[part][key] = column
-        return cls(header, parts["event"], parts["round"], parts["move"])
+        return cls(header, parts["event"], parts["round"], parts["move"], facts=parts["fact"])
 
 
 def joined(parts: list[dict[str, Array]], empty: Mapping[str, Any]) -> dict[str, Array]:
@@ -150,7 +178,8 @@ def merged(parts: Sequence[tuple[Trace, int]]) -> Trace | None:
         return parts[0][0]
     labels = sorted({label for trace, _ in parts for label in trace.header["labels"]})
     words = list(dict.fromkeys(word for trace, _ in parts for word in trace.header["words"]))
-    events, rounds, moves, number = [], [], [], 0
+    told = list(dict.fromkeys(name for trace, _ in parts for name in trace.header["facts"]))
+    events, rounds, moves, facts, number = [], [], [], [], 0
     prompts: dict[str, int] = {}
     for trace, groups in parts:
         old = trace.header
@@ -162,9 +191,13 @@ def merged(parts: Sequence[tuple[Trace, int]]) -> Trace | None:
         wide = {name: np.pad(trace.rounds[name], ((0, 0), (0, 1)))[:, place] for name in ("calls", "fed")}
         rounds.append({**trace.rounds, **wide})
         moves.append({**trace.moves, "round": trace.moves["round"] + number})
+        named = np.array([told.index(name) for name in old["facts"]], dtype=np.int16)
+        columns = {name: column + shifted.get(name, 0) for name, column in trace.facts.items()}
+        facts.append({**columns, "name": named[trace.facts["name"]]})
         prompts |= {str(int(group) + groups): length for group, length in old["prompts"].items()}
         number += len(trace.rounds["rows"])
-    header = {**parts[0][0].header, "labels": labels, "words": words, "prompts": prompts}
+    header = {**parts[0][0].header, "labels": labels, "words": words, "prompts": prompts, "facts": told}
     lengths = np.concatenate([[0], *(np.diff(one["offset"]) for one in moves)])
     whole = {name: np.concatenate([one[name] for one in moves]) for name in ("round", "kind", "index")}
-    return Trace(header, joined(events, {}), joined(rounds, {}), {**whole, "offset": np.cumsum(lengths)})
+    followed = {**whole, "offset": np.cumsum(lengths)}
+    return Trace(header, joined(events, {}), joined(rounds, {}), followed, facts=joined(facts, {}))

@@ -44,12 +44,15 @@ class Order:
 
 
 class Seeker:
-    """One row that looks for its token. index: of the row. peak: the largest mass of its law. cap: refusals at most."""
+    """One row that looks for its token.
 
-    __slots__ = ("cap", "chunk", "found", "index", "known", "need", "orders", "peak", "steps", "verdicts")
+    index: of the row. peak: the largest mass of its law. cap: refusals at most. dear: checks cost more than rounds.
+    """
 
-    def __init__(self, index: int, peak: float, chunk: int, cap: int | None) -> None:
-        self.index, self.peak, self.cap = index, peak, cap
+    __slots__ = ("cap", "chunk", "dear", "found", "index", "known", "need", "orders", "peak", "steps", "verdicts")
+
+    def __init__(self, index: int, peak: float, chunk: int, cap: int | None, dear: bool) -> None:
+        self.index, self.peak, self.cap, self.dear = index, peak, cap, dear
         self.chunk = 1 if peak >= PEAKED else chunk
         self.orders = (Order(Salt.TOKEN), Order(Salt.ORDER))
         self.verdicts: dict[int, bool] = {}
@@ -87,15 +90,21 @@ class Seeker:
         return max(self.need[1], more if self.cap is None else min(more, self.cap))
 
     def asks(self) -> list[int]:
-        """Tokens of the order in need that were fetched and have no verdict yet."""
-        order = self.orders[self.need[0]]
-        return [token for token in order.tokens[len(order.walk.ok) :] if token not in self.verdicts]
+        """Tokens of the order in need that were fetched and lack a verdict; dear ones two, four, eight at a time."""
+        which, count = self.need
+        order = self.orders[which]
+        known = len(order.walk.ok)
+        upto = max(count, 2 * known, min(2, self.chunk)) if self.dear else len(order.tokens)
+        return [token for token in order.tokens[known:upto] if token not in self.verdicts]
 
     def learn(self) -> None:
         """Take verdicts over into the order in need."""
         which = self.need[0]
         order = self.orders[which]
-        order.walk.ok += [self.verdicts[token] for token in order.tokens[len(order.walk.ok) :]]
+        for token in order.tokens[len(order.walk.ok) :]:
+            if token not in self.verdicts:
+                break
+            order.walk.ok.append(self.verdicts[token])
         if which == 1:
             first = {token: place for place, token in enumerate(self.orders[0].tokens)}
             self.known = {at: first[token] for at, token in enumerate(order.tokens) if token in first}
@@ -118,7 +127,8 @@ def search(
     """
     token, logw = torch.full_like(at, NONE), torch.full_like(at, -torch.inf, dtype=torch.float64)
     peak = (logits.amax(1) - logits.logsumexp(1)).exp().tolist()  # [R]
-    looking = [Seeker(index, peak[index], chunk, cap) for index in (at != NONE).nonzero()[:, 0].tolist()]
+    dear = bool(getattr(constraint, "dear", False))
+    looking = [Seeker(index, peak[index], chunk, cap, dear) for index in (at != NONE).nonzero()[:, 0].tolist()]
     for row in looking:
         row.steps = steps(row)
     places = at.tolist()

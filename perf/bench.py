@@ -53,10 +53,10 @@ def ratio(one: Timed, other: Timed) -> dict[str, float]:
     return {"median": round(middle, 4), "q25": round(low, 4), "q75": round(high, 4)}
 
 
-def provenance(seed: int) -> dict[str, object]:
+def provenance(seed: int, packages: Sequence[str] = PACKAGES) -> dict[str, object]:
     """Versions, machine and revision, without anything that names the machine."""
     have: dict[str, str] = {}
-    for package in PACKAGES:
+    for package in packages:
         have[package] = version(package)
     git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
     revision = subprocess.run(git, capture_output=True, text=True).stdout.strip()
@@ -70,9 +70,13 @@ def provenance(seed: int) -> dict[str, object]:
     }
 
 
-def save(name: str, seed: int, rows: Sequence[Mapping[str, object]], note: str) -> Path:
+def save(
+    name: str, seed: int, rows: Sequence[Mapping[str, object]], note: str, packages: Sequence[str] = PACKAGES
+) -> Path:
     """Write `perf/results/NAME.json`: what was measured, and what made it."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"note": note, "made by": provenance(seed), "rows": list(rows)}, indent=1) + "\n")
+    path.write_text(
+        json.dumps({"note": note, "made by": provenance(seed, packages), "rows": list(rows)}, indent=1) + "\n"
+    )
     return path

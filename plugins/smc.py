@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from decodekit import noise, potentials, resampling
-from decodekit.errors import CompositionError
+from decodekit.errors import CompositionError, OptionError
 from decodekit.kit import Run
 from decodekit.noise import Salt
 from decodekit.potentials import Potential
 from decodekit.registry import plugin
 from decodekit.resampling import Scheme, ancestors, offspring
-from decodekit.rows import Rows
+from decodekit.rows import NONE, Rows
 from decodekit.text import Codec
 
 _COUNT, _TWIST, _SEEN, _UNITS = "smc.resamplings", "smc.twist", "smc.judged", "smc.units"
@@ -52,8 +53,8 @@ class Smc:
         critic: a potential of the text so far (:mod:`decodekit.potentials`): a function (text) -> log weight or bool,
             or a constraint, which judges whole texts. What it says of unfinished texts guides (a twist) and is taken
             back at the next look; only what it says of the whole text stays. A critic that fails forbids that text.
-        at: where the critic is asked and particles may be resampled: after every "token", "word" or "line", or at the
-            "end".
+        at: where the critic is asked and particles may be resampled: after every "token", "word" or "line", at the
+            "end", or wherever a regular expression is found once more in the text, "[.!?] " for sentences.
 
     A particle that survives stays in its slot, so that little has to be moved; noise stays with the slot, so that
     copies diverge. Dead particles are never copied.
@@ -64,7 +65,19 @@ class Smc:
     resampling: Scheme = "systematic"
     refill: bool = False
     critic: Any = None
-    at: Literal["token", "word", "line", "end"] = "token"
+    at: str = "token"
+
+    def __post_init__(self) -> None:
+        self._unit()  # a broken expression is refused here
+
+    def _unit(self) -> re.Pattern[str]:
+        """What is counted in the text: a boundary is where there is one more."""
+        try:
+            return re.compile({"word": r"\S+\s", "line": r"\n"}.get(self.at, self.at))
+        except re.error as problem:
+            raise OptionError(
+                f"smc(at={self.at!r}) is neither 'token', 'word', 'line' or 'end' nor a regular expression: {problem}"
+            ) from problem
 
     def bind(self, run: Run) -> _Smc:
         """Reads the critic. Raises OptionError where it is no potential, CompositionError where there is no text."""
@@ -75,12 +88,14 @@ class Smc:
         critic = None if self.critic is None else potentials.potential_of(self.critic)
         if critic is not None and self.at == "end":
             critic = potentials.at_end(critic)
-        return _Smc(self, critic, Codec(run.model.tokenizer))
+        return _Smc(self, critic, Codec(run.model.tokenizer), self._unit())
 
 
 class _Smc:
-    def __init__(self, options: Smc, critic: Potential | None, codec: Codec | None) -> None:
-        self._options, self._critic, self._codec = options, critic, codec
+    def __init__(
+        self, options: Smc, critic: Potential | None, codec: Codec | None, unit: re.Pattern[str] | None = None
+    ) -> None:
+        self._options, self._critic, self._codec, self._unit = options, critic, codec, unit
         self.width = options.particles
 
     def survivors(self, rows: Rows) -> Tensor | None:
@@ -90,7 +105,9 @@ class _Smc:
             self._judge(rows, due)
         n, options = self.width, self._options
         logw = rows.logw.view(-1, n)  # [G, N]; groups leave as a whole, so every group has all its slots
-        uneven = resampling.ess(logw) < options.ess * n
+        size = resampling.ess(logw)
+        self._tell(rows, size, logw)
+        uneven = size < options.ess * n
         if options.refill and options.ess > 0:
             uneven |= (logw == -torch.inf).any(1) & ~(logw == -torch.inf).all(1)
         chosen = uneven & ~rows.done.view(-1, n).all(1)
@@ -107,10 +124,19 @@ class _Smc:
             parents = ancestors(offspring(share, uniform, options.resampling))
         index = torch.arange(len(rows), device=rows.device).view(-1, n)
         index = torch.where(chosen[:, None], parents + index[:, :1], index)
+        again = chosen.repeat_interleave(n)
+        rows.tell("smc.parent", rows.group[again], rows.sample[again], parents[chosen].flatten())
         mean = logw.logsumexp(1, keepdim=True) - math.log(n)
         rows.logw = torch.where(chosen[:, None], mean, logw).flatten()
         rows.columns[_COUNT] = count + chosen.repeat_interleave(n)
         return index.flatten()
+
+    def _tell(self, rows: Rows, size: Tensor, logw: Tensor) -> None:
+        """ESS and the estimated log normalising constant of every group, before it is resampled."""
+        group = rows.group.view(-1, self.width)[:, 0]
+        whole = torch.full_like(group, NONE)
+        rows.tell("smc.ess", group, whole, size)
+        rows.tell("smc.log_z", group, whole, logw.logsumexp(1) - math.log(self.width))
 
     def leaving(self, rows: Rows) -> Tensor:
         """[R] bool, all rows of a group once all of them are done."""
@@ -133,8 +159,9 @@ class _Smc:
         units = rows.column(_UNITS, torch.zeros_like(rows.n))
         where = fresh.nonzero()[:, 0].tolist()
         now = units.clone()
+        assert self._unit is not None
         for r, text in zip(where, self._texts(rows, where), strict=True):
-            now[r] = text.count("\n") if self._options.at == "line" else len((text + "|").split()) - 1
+            now[r] = sum(1 for _ in self._unit.finditer(text))
         rows.columns[_UNITS] = now
         return fresh & (rows.done | (now > units))
 
@@ -143,7 +170,10 @@ class _Smc:
         assert self._critic is not None
         where = due.nonzero()[:, 0]
         done = rows.done[where].tolist()
-        scores, _ = potentials.safely(self._critic, self._texts(rows, where.tolist()), done)
+        scores, troubles = potentials.safely(self._critic, self._texts(rows, where.tolist()), done)
+        for r, why in zip(where.tolist(), troubles, strict=True):
+            if why:
+                rows.remark(r, f"it failed with {why}")
         twist = rows.column(_TWIST, torch.zeros_like(rows.logw))
         given = torch.tensor(scores, dtype=torch.float64, device=rows.device)
         rows.logw = rows.logw.index_put((where,), rows.logw[where] - twist[where] + given)

@@ -24,7 +24,11 @@ RUN: Final = 256
 
 
 class Machine(Protocol):
-    """What reads a text. States are immutable and hashable; None is no state."""
+    """What reads a text. States are immutable and hashable; None is no state.
+
+    A machine may have `leap(state, text)`, which reads the bytes of a token in one go, to the state that `step` leads
+    to byte by byte; and `dear`, True where it calls code of the user's, so that a check costs more than a round.
+    """
 
     def first(self) -> Hashable:
         """The state before the first byte."""
@@ -72,6 +76,8 @@ class States:
     def __init__(self, machine: Machine, vocabulary: Vocabulary) -> None:
         self.machine, self.vocabulary = machine, vocabulary
         self.built = 0
+        self.dear = bool(getattr(machine, "dear", False))
+        self._leap: Any = getattr(machine, "leap", None)
         self._masks: OrderedDict[Hashable, Bits] = OrderedDict()
 
     def start(self) -> StatesCursor:
@@ -83,6 +89,9 @@ class States:
         text = self.vocabulary.tokens[token] if 0 <= token < len(self.vocabulary) else b""
         if not text:
             return None
+        if self._leap is not None:
+            after: Hashable | None = self._leap(state, text)
+            return after
         here: Hashable | None = state
         for byte in text:
             here = self.machine.step(here, byte)

@@ -58,19 +58,41 @@ def _speed(found: Sequence[Line]) -> str:
     return _svg(figure)
 
 
-def _figure(height: float) -> tuple[Any, Any]:
+def population(data: dict[str, Any]) -> str:
+    """ESS and log evidence by round, and below them the lines of descent; `data` as `decodekit.diagnostics` has it."""
+    figure, (upper, lower) = _figure(4.2, 2)
+    upper.plot(data["rounds"], data["ess"], color=_colour(0), label="ESS")
+    upper.set_ylabel("ESS")
+    upper.set_ylim(bottom=0)
+    other = upper.twinx()
+    other.plot(data["rounds"], data["log_z"], color=_colour(3), label="log evidence")
+    other.set_ylabel("log evidence", color=GREY)
+    other.tick_params(colors=GREY, labelsize=8)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False, labelcolor=GREY, fontsize=8)
+    last = data["rounds"][-1] if data["rounds"] else 0
+    times = [*data["moves"], last + 1]
+    for slot in range(len(data["tree"][0])):
+        lower.plot(times, [line[slot] for line in data["tree"]], "-o", ms=2.5, lw=1, color=_colour(slot))
+    lower.set_xlim(upper.get_xlim())
+    lower.set_xlabel("round; lines lead from the final particles back to their ancestors")
+    lower.set_ylabel("particle")
+    return _svg(figure)
+
+
+def _figure(height: float, panels: int = 1) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.6, height), layout="constrained")
     figure.patch.set_alpha(0)
-    axes = figure.subplots()
-    axes.patch.set_alpha(0)
-    for spine in axes.spines.values():
-        spine.set_color(GREY)
-    axes.tick_params(colors=GREY, labelsize=8)
-    axes.xaxis.label.set_color(GREY)
-    axes.yaxis.label.set_color(GREY)
-    return figure, axes
+    found = figure.subplots(panels)
+    for axes in [found] if panels == 1 else found:
+        axes.patch.set_alpha(0)
+        for spine in axes.spines.values():
+            spine.set_color(GREY)
+        axes.tick_params(colors=GREY, labelsize=8)
+        axes.xaxis.label.set_color(GREY)
+        axes.yaxis.label.set_color(GREY)
+    return figure, found
 
 
 def _colour(number: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 import time
 from types import ModuleType
 from typing import Any
@@ -165,3 +166,32 @@ def test_end_to_end_with_awrs() -> None:
         max_tokens=30,
     )
     assert out.text in ("SELECT name FROM pets WHERE name = name", "SELECT name FROM owners WHERE name = name")
+
+
+@pytest.mark.parametrize("over", ["text", "bytes"])
+def test_a_closed_function_is_asked_once_a_token_and_says_the_same(over: Any) -> None:
+    """Same verdicts as character by character, for a function that is closed under prefixes."""
+    asked: list[Any] = []
+
+    def few(text: Any) -> bool:
+        asked.append(text)
+        return len(text) <= 6 and not any(c in text for c in (b"bb" if isinstance(text, bytes) else "bb",))
+
+    vocabulary = Vocabulary((b"a", b"b", b"ab", "é".encode(), b"\xc3", b"\xa9", "aé".encode()))
+    slow = Predicate(few, over=over).compile(vocabulary)
+    quick = Predicate(few, over=over, closed=True).compile(vocabulary)
+    rng = random.Random(5)
+    for _ in range(60):
+        one, other = slow.start(), quick.start()
+        for _ in range(5):
+            said = one.allows_many(range(len(vocabulary)))
+            before = len(asked)
+            assert other.allows_many(range(len(vocabulary))) == said
+            assert len(asked) - before <= len(vocabulary)
+            assert (one.mask() == other.mask()).all()
+            assert one.is_complete() == other.is_complete()
+            if not any(said):
+                break
+            token = rng.choice([t for t, ok in enumerate(said) if ok])
+            one.advance(token)
+            other.advance(token)

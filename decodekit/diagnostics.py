@@ -1,0 +1,75 @@
+"""How a population fared: effective sample size, evidence and ancestry, read off a trace."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from decodekit.errors import DecodekitError
+from decodekit.trace import Array, Trace
+
+
+def ess(trace: Trace, group: int | None = None) -> Array:
+    """[rounds] effective sample size of a population after each round, before it was resampled.
+
+    `group` says which population of the trace (one per prompt and asked sample); the first that is in it if not given.
+
+    Raises:
+        DecodekitError: the trace has no population.
+    """
+    return _told(trace, "smc.ess", group)["value"]
+
+
+def log_evidence(trace: Trace, group: int | None = None) -> Array:
+    """[rounds] estimated log normalising constant after each round, in nats.
+
+    Its negative estimates how much the constraint (and critic) has cost so far: KL(constrained || plain) at most, since
+    E log w <= log E w.
+    """
+    return _told(trace, "smc.log_z", group)["value"]
+
+
+def genealogy(trace: Trace, group: int | None = None) -> Array:
+    """[resamplings + 1, N] for each final particle the slot of its ancestor before each resampling; the last line is
+    the particles themselves.
+    """
+    moves = _told(trace, "smc.parent", group, required=False)
+    width = int(np.round(_told(trace, "smc.ess", group)["value"].max())) if not len(moves["slot"]) else 0
+    here = np.arange(max(width, int(moves["slot"].max(initial=-1)) + 1))
+    lines = [here]
+    for number in np.unique(moves["round"])[::-1]:
+        mine = moves["round"] == number
+        parents = np.empty(len(here), dtype=np.int64)
+        parents[moves["slot"][mine]] = moves["value"][mine].astype(np.int64)
+        here = parents[here]
+        lines.append(here)
+    return np.stack(lines[::-1])
+
+
+def figure(trace: Trace, group: int | None = None) -> str:
+    """An SVG of the three: ESS and log evidence by round, and the ancestry of the particles (needs matplotlib)."""
+    from decodekit.compare.plots import population
+
+    moves = np.unique(_told(trace, "smc.parent", group, required=False)["round"])
+    rounds = _told(trace, "smc.ess", group)["round"]
+    data: dict[str, Any] = {
+        "rounds": rounds.tolist(),
+        "ess": ess(trace, group).tolist(),
+        "log_z": log_evidence(trace, group).tolist(),
+        "moves": moves.tolist(),
+        "tree": genealogy(trace, group).tolist(),
+    }
+    return population(data)
+
+
+def _told(trace: Trace, name: str, group: int | None, required: bool = True) -> dict[str, Array]:
+    known = trace.header.get("facts", [])
+    code = known.index("smc.ess") if "smc.ess" in known else -1
+    found = trace.facts["group"][trace.facts["name"] == code]
+    if not len(found):
+        raise DecodekitError("the trace has no population; decode with smc, best_of or another population")
+    told = trace.told(name, int(found[0]) if group is None else group)
+    if required and not len(told["value"]):
+        raise DecodekitError(f"the trace has no population {group}; it has {sorted(set(found.tolist()))}")
+    return told

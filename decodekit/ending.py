@@ -1,0 +1,72 @@
+"""A text that must end by itself: at the last place that a row may reach, only an end of text is allowed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from decodekit.errors import OptionError
+from decodekit.kit import Run
+from decodekit.roles import Constraint
+from decodekit.rows import NONE, Rows
+
+
+class MustEnd:
+    """A bound constraint (:class:`decodekit.roles.Constraint`), or none, and the end at `rows.limit` at the latest.
+
+    The law that a weighted strategy then aims at is the model's, restricted to texts that end by themselves in time:
+    the end that is forced has its probability as its weight.
+
+    Raises:
+        OptionError: the run has no end token, or its model does not write from left to right.
+    """
+
+    def __init__(self, inner: Constraint | None, run: Run) -> None:
+        if not run.eos:
+            raise OptionError(
+                f"must_end=True needs a token that ends a text, and {run.model.name} has none; give its id as eos="
+            )
+        if "causal_lm" not in run.model.gives:
+            raise OptionError(
+                f"must_end=True is for models that write from left to right; drop it for {run.model.name}"
+            )
+        self.inner, self.dear = inner, bool(getattr(inner, "dear", False))
+        ends = torch.zeros(run.model.vocab, dtype=torch.bool)
+        ends[list(run.eos)] = True
+        self._ends = ends.to(run.model.device)  # [V]
+
+    def mask(self, rows: Rows, at: Tensor) -> Tensor:
+        """[R, K, V] bool."""
+        open_ = ~self._last(rows, at)[..., None] | self._ends  # [R, K, V]
+        return open_ if self.inner is None else self.inner.mask(rows, at) & open_
+
+    def admits(self, rows: Rows, at: Tensor, tokens: Tensor) -> Tensor:
+        """[R, C] bool; the inner constraint is asked only about what may stand there."""
+        given = tokens != NONE
+        fits = given & (~self._last(rows, at)[:, None] | self._ends[tokens.clamp(min=0)])
+        if self.inner is None:
+            return fits
+        return fits & self.inner.admits(rows, at.masked_fill(~fits.any(1), NONE), tokens.masked_fill(~fits, NONE))
+
+    def complete(self, rows: Rows) -> Tensor:
+        """[R] bool, what the inner constraint says."""
+        return torch.ones_like(rows.done) if self.inner is None else self.inner.complete(rows)
+
+    def forced(self, rows: Rows) -> list[list[int]]:
+        """What the inner constraint forces, as far as there is room before the last place."""
+        if self.inner is None:
+            return [[] for _ in range(len(rows))]
+        room = (rows.limit - rows.n - 1).tolist()
+        return [run[: max(0, most)] for run, most in zip(self.inner.forced(rows), room, strict=True)]
+
+    def explain(self, rows: Rows, row: int) -> str:
+        """What was expected after the final text of `row`."""
+        if int(rows.n[row]) + 1 >= int(rows.limit[row]):
+            return "the text had to end here and is not complete; raise max_tokens"
+        ask = getattr(self.inner, "explain", None)
+        return "" if ask is None else str(ask(rows, row))
+
+    @staticmethod
+    def _last(rows: Rows, at: Tensor) -> Tensor:
+        limit = rows.limit if at.dim() == 1 else rows.limit[:, None]
+        return (at + 1 >= limit) & (at != NONE)
