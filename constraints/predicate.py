@@ -74,8 +74,7 @@ class Predicate:
         """Whether `text`, prefix by prefix, satisfies the constraint and is complete."""
         checker = self._checker()
         state: Place | None = checker.first() if checker.good(b"") else None
-        for byte in text.encode():
-            state = state and checker.step(state, byte)
+        state = state and checker.read(state, text.encode())
         return state is not None and checker.final(state)
 
     def value(self, text: str) -> str | None:
@@ -115,6 +114,13 @@ class Checker:
             whole = after
         text = state.text + bytes([byte])
         return Place(text, whole) if whole or self.good(text) else None
+
+    def read(self, state: Place, text: bytes) -> Place | None:
+        """The state after `text`."""
+        here: Place | None = state
+        for byte in text:
+            here = here and self.step(here, byte)
+        return here
 
     def final(self, state: Place) -> bool:
         """Whether the text is whole."""
@@ -159,6 +165,10 @@ class Leaper(Checker):
     """A function that is closed under prefixes: asked once for all bytes of a token."""
 
     def leap(self, state: Place, text: bytes) -> Place | None:
+        """A whole token."""
+        return self.read(state, text)
+
+    def read(self, state: Place, text: bytes) -> Place | None:
         """The state after `text`; the function is asked about all whole characters of it at once."""
         whole, upto = state.whole, len(state.text) if not state.whole else 0
         if not self._decoded:

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from decodekit import critics as critics
+    from decodekit import diagnostics as diagnostics
+    from decodekit import potentials as potentials
     from decodekit.api import Decoder, generate, stream
     from decodekit.bridge import hf
     from decodekit.compare import compare
@@ -37,6 +40,8 @@ _HOME = {
     "plugin": "decodekit.registry",
     "stream": "decodekit.api",
 }
+
+_MODULES = ("critics", "diagnostics", "potentials")
 
 __all__ = [
     "DecodekitError",
@@ -64,6 +69,8 @@ def __getattr__(name: str) -> Any:
         found = getattr(import_module(_HOME[name]), name)
         globals()[name] = found
         return found
+    if name in _MODULES:
+        return import_module(f"decodekit.{name}")
     from decodekit.errors import UnknownPlugin
     from decodekit.registry import load as plugin_class
 
@@ -76,4 +83,4 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     from decodekit.registry import names
 
-    return sorted({*globals(), *_HOME, *names()})
+    return sorted({*globals(), *_HOME, *_MODULES, *names()})

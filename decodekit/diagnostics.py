@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -48,19 +49,23 @@ def genealogy(trace: Trace, group: int | None = None) -> Array:
 
 
 def figure(trace: Trace, group: int | None = None) -> str:
-    """An SVG of the three: ESS and log evidence by round, and the ancestry of the particles (needs matplotlib)."""
+    """An SVG of the three: ESS and log evidence by round, and the ancestry of the particles."""
     from decodekit.compare.plots import population
 
+    return population(data(trace, group))
+
+
+def data(trace: Trace, group: int | None = None) -> dict[str, Any]:
+    """All three as plain data: `rounds`, `ess`, `log_z`, `moves` (the rounds of the resamplings), `tree`."""
     moves = np.unique(_told(trace, "smc.parent", group, required=False)["round"])
     rounds = _told(trace, "smc.ess", group)["round"]
-    data: dict[str, Any] = {
+    return {
         "rounds": rounds.tolist(),
         "ess": ess(trace, group).tolist(),
-        "log_z": log_evidence(trace, group).tolist(),
+        "log_z": [value if math.isfinite(value) else None for value in log_evidence(trace, group).tolist()],
         "moves": moves.tolist(),
         "tree": genealogy(trace, group).tolist(),
     }
-    return population(data)
 
 
 def _told(trace: Trace, name: str, group: int | None, required: bool = True) -> dict[str, Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Sequence
 from typing import Any, Final
@@ -65,8 +66,10 @@ def population(data: dict[str, Any]) -> str:
     upper.set_ylabel("ESS")
     upper.set_ylim(bottom=0)
     other = upper.twinx()
-    other.plot(data["rounds"], data["log_z"], color=_colour(3), label="log evidence")
+    log_z = [math.nan if value is None else value for value in data["log_z"]]
+    other.plot(data["rounds"], log_z, color=_colour(3), label="log evidence")
     other.set_ylabel("log evidence", color=GREY)
+    other.spines[:].set_color(GREY)
     other.tick_params(colors=GREY, labelsize=8)
     figure.legend(loc="outside upper center", ncols=2, frameon=False, labelcolor=GREY, fontsize=8)
     last = data["rounds"][-1] if data["rounds"] else 0
@@ -74,7 +77,7 @@ def population(data: dict[str, Any]) -> str:
     for slot in range(len(data["tree"][0])):
         lower.plot(times, [line[slot] for line in data["tree"]], "-o", ms=2.5, lw=1, color=_colour(slot))
     lower.set_xlim(upper.get_xlim())
-    lower.set_xlabel("round; lines lead from the final particles back to their ancestors")
+    lower.set_xlabel("round; lines of descent of the final particles")
     lower.set_ylabel("particle")
     return _svg(figure)
 

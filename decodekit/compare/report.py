@@ -28,7 +28,7 @@ def write(folder: Path, plan: Plan, rows: Sequence[Row], closings: Sequence[Row]
     manifest = json.loads((folder / NAME).read_text(encoding="utf-8"))
     (folder / "report.md").write_text(markdown(found, plan, manifest), encoding="utf-8")
     (folder / "report.csv").write_text(table(found), encoding="utf-8", newline="")
-    (folder / "report.html").write_text(page(found, plan, manifest, rows), encoding="utf-8")
+    (folder / "report.html").write_text(page(found, plan, manifest, rows, closings), encoding="utf-8")
     return [*_grid(found), "", f"report: {folder / 'report.html'}"]
 
 
@@ -140,7 +140,7 @@ def _grid(found: Sequence[Line]) -> list[str]:
     return out
 
 
-def page(found: Sequence[Line], plan: Plan, manifest: Row, rows: Sequence[Row]) -> str:
+def page(found: Sequence[Line], plan: Plan, manifest: Row, rows: Sequence[Row], closings: Sequence[Row]) -> str:
     """The whole report as one HTML page that needs no network."""
     environment = jinja2.Environment(loader=jinja2.PackageLoader("decodekit.compare"), autoescape=True)
     tasks = [
@@ -149,6 +149,7 @@ def page(found: Sequence[Line], plan: Plan, manifest: Row, rows: Sequence[Row]) 
             "items": mine[0].items,
             "lines": [{"cells": cells(line, plan.base), "front": line.front} for line in mine],
             "plots": plots.of(mine),
+            "populations": _populations(task, model, closings),
             "examples": _examples(task, rows),
         }
         for (task, model), mine in groups(found).items()
@@ -161,6 +162,15 @@ def page(found: Sequence[Line], plan: Plan, manifest: Row, rows: Sequence[Row]) 
         manifest=json.dumps(manifest, indent=1, ensure_ascii=False),
         versions=_versions(manifest),
     )
+
+
+def _populations(task: str, model: str, closings: Sequence[Row]) -> list[tuple[str, str]]:
+    """(strategy, plot) of the particles of the first item, for every strategy that has some."""
+    first: dict[str, str] = {}
+    for row in closings:
+        if row["task"] == task and row["model"] == model and row.get("population") and row["arm"] not in first:
+            first[row["arm"]] = plots.population(row["population"])
+    return list(first.items())
 
 
 def _examples(task: str, rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from decodekit import diagnostics
 from decodekit.api import Decoder
 from decodekit.compare import manifest, store
 from decodekit.compare.plan import Plan, Unit
@@ -93,6 +94,7 @@ class Runner:
             "peak_mb": _peak(),
             "cost": cost,
             "spec": results[0].spec,
+            "population": _population(results[0]),
         }
 
     def width(self, unit: Unit) -> int:
@@ -162,6 +164,14 @@ def _expected(samples: tuple[Sample, ...], scores: dict[str, float | None]) -> f
     if any(value is None for value in scores.values()):
         return None
     return sum(sample.weight * (scores[sample.text] or 0.0) for sample in samples if sample.weight > 0)
+
+
+def _population(result: Result) -> Row | None:
+    """How the particles of the unit's first item fared; None where there are none."""
+    trace = result.trace
+    if trace is None or "smc.ess" not in trace.header["facts"]:
+        return None
+    return diagnostics.data(trace)
 
 
 def _ess(samples: tuple[Sample, ...]) -> float:

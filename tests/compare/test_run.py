@@ -55,7 +55,8 @@ def test_every_arm_answers_every_item_once(run: tuple[Path, Any]) -> None:
 def test_reports_hold_the_figures(run: tuple[Path, Any]) -> None:
     folder, found = run
     page = (folder / "report.html").read_text(encoding="utf-8")
-    assert page.count("<svg") == 4
+    assert page.count("<svg") == 6  # two plots a task, and the particles of each population
+    assert page.count("<figcaption") == 2
     assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "http://creativecommons.org", ""
     )
