@@ -48,6 +48,11 @@ class MustEnd:
             return fits
         return fits & self.inner.admits(rows, at.masked_fill(~fits.any(1), NONE), tokens.masked_fill(~fits, NONE))
 
+    def narrow(self, rows: Rows, at: Tensor) -> Tensor | None:
+        """[R, V] bool, more than what may stand AT `at` [R] but known at once; None where that is everything."""
+        last = self._last(rows, at)
+        return ~last[:, None] | self._ends if bool(last.any()) else None
+
     def complete(self, rows: Rows) -> Tensor:
         """[R] bool, what the inner constraint says."""
         return torch.ones_like(rows.done) if self.inner is None else self.inner.complete(rows)

@@ -67,12 +67,15 @@ def _first(walk: Walk, cap: int | None) -> Generator[tuple[int, int], None, int]
     """Place of the first allowed token, or -1 where there is none among the first `cap`."""
     place = 0
     while cap is None or place < cap:
+        known = walk.ok if cap is None else walk.ok[:cap]
+        if True in known:
+            return known.index(True)
+        place = len(known)
+        if cap is not None and place >= cap:
+            break
         yield 0, place + 1
         if walk.ends_before(place):
             return -1
-        if walk.ok[place]:
-            return place
-        place += 1
     return -1
 
 
@@ -150,12 +153,12 @@ def _with_replacement(
     """(accepted, refused) draws of one replay."""
     a = n = place = refusals = 0
     seen = 0.0  # mass of the allowed tokens drawn so far; they stay in the pool
-    fetched, tails = -1, [1.0]
+    fetched, tails = (-1, 1.0), [1.0]
     while a < accepts:
         if place >= len(walk.ok) and not walk.ends_before(place):
             yield 0, place + 1
-        if len(walk.p) != fetched:
-            fetched, tails = len(walk.p), walk.tails()
+        if (len(walk.p), walk.left) != fetched:
+            fetched, tails = (len(walk.p), walk.left), walk.tails()
         fresh = 0.0 if walk.ends_before(place) else tails[place]
         open_ = seen + fresh  # all that is not a refused token drawn before
         if open_ <= 0.0:

@@ -21,17 +21,18 @@ from decodekit.rows import NONE, Rows
 PEAKED: Final = 0.9  # a law whose best token has this much mass is checked token by token: more would be wasted
 _GROWTH: Final = 4  # every further call checks up to this many times as many tokens as all before
 _MOST: Final = 4096  # ... but not more than this at once
-_SURE: Final = 0.99  # above this fetched mass, 1 - mass has lost digits: sum up what is left instead
+_SURE: Final = 0.99  # above this refused mass, 1 - mass has lost digits: sum up what is left instead
 
 
 class Order:
     """One noisy order of one row, as far as it was fetched: its tokens, and what estimators know of it."""
 
-    __slots__ = ("salt", "tokens", "walk")
+    __slots__ = ("salt", "sure", "tokens", "walk")
 
     def __init__(self, salt: int) -> None:
         self.walk, self.salt = Walk(), salt
         self.tokens: list[int] = []
+        self.sure = False  # whether `walk.left` is a sum, and not 1 - the rest
 
     def extend(self, tokens: list[int], p: list[float], left: float, wanted: int, vocab: int) -> None:
         """Take over the first `wanted` of a longer list, with the mass of all that come after them."""
@@ -39,21 +40,21 @@ class Order:
         taken = min(found, wanted)
         self.tokens = tokens[:taken]
         self.walk.whole = taken == vocab or (found < len(tokens) and taken == found)
-        self.walk.left = 0.0 if self.walk.whole else left + sum(p[taken:found])
+        self.walk.left = 0.0 if self.walk.whole else max(0.0, left) + sum(p[taken:found])
+        self.sure = self.walk.whole
         self.walk.p = p[:taken]
 
 
 class Seeker:
     """One row that looks for its token.
 
-    index: of the row. peak: the largest mass of its law. cap: refusals at most. dear: checks cost more than rounds.
+    index: of the row. cap: refusals at most. first: tokens to check in the first call, None for all that were fetched.
     """
 
-    __slots__ = ("cap", "chunk", "dear", "found", "index", "known", "need", "orders", "peak", "steps", "verdicts")
+    __slots__ = ("cap", "chunk", "first", "found", "index", "known", "need", "orders", "steps", "verdicts")
 
-    def __init__(self, index: int, peak: float, chunk: int, cap: int | None, dear: bool) -> None:
-        self.index, self.peak, self.cap, self.dear = index, peak, cap, dear
-        self.chunk = 1 if peak >= PEAKED else chunk
+    def __init__(self, index: int, chunk: int, cap: int | None, first: int | None) -> None:
+        self.index, self.chunk, self.cap, self.first = index, chunk, cap, first
         self.orders = (Order(Salt.TOKEN), Order(Salt.ORDER))
         self.verdicts: dict[int, bool] = {}
         self.known: dict[int, int] = {}
@@ -90,12 +91,18 @@ class Seeker:
         return max(self.need[1], more if self.cap is None else min(more, self.cap))
 
     def asks(self) -> list[int]:
-        """Tokens of the order in need that were fetched and lack a verdict; dear ones two, four, eight at a time."""
+        """Tokens of the order in need that were fetched and lack a verdict: all, or first few and then twice as many."""
         which, count = self.need
         order = self.orders[which]
         known = len(order.walk.ok)
-        upto = max(count, 2 * known, min(2, self.chunk)) if self.dear else len(order.tokens)
+        upto = len(order.tokens) if self.first is None else max(count, 2 * known, self.first)
         return [token for token in order.tokens[known:upto] if token not in self.verdicts]
+
+    def unsure(self) -> bool:
+        """Whether the mass that is left must be summed up: nearly all is refused, and 1 - that is rounding."""
+        order = self.orders[self.need[0]]
+        refused = sum(p for p, ok in zip(order.walk.p, order.walk.ok, strict=False) if not ok)
+        return not order.sure and refused > _SURE
 
     def learn(self) -> None:
         """Take verdicts over into the order in need."""
@@ -128,7 +135,8 @@ def search(
     token, logw = torch.full_like(at, NONE), torch.full_like(at, -torch.inf, dtype=torch.float64)
     peak = (logits.amax(1) - logits.logsumexp(1)).exp().tolist()  # [R]
     dear = bool(getattr(constraint, "dear", False))
-    looking = [Seeker(index, peak[index], chunk, cap, dear) for index in (at != NONE).nonzero()[:, 0].tolist()]
+    few = [1 if p >= PEAKED else min(2, chunk) if dear else None for p in peak]
+    looking = [Seeker(index, chunk, cap, few[index]) for index in (at != NONE).nonzero()[:, 0].tolist()]
     for row in looking:
         row.steps = steps(row)
     places = at.tolist()
@@ -137,6 +145,8 @@ def search(
         _check(rows, places, looking, constraint)
         for row in looking:
             row.learn()
+        _sum_up(logits, [row for row in looking if row.unsure()])
+        for row in looking:
             if not row.go() and row.found[0] >= 0:
                 token[row.index], logw[row.index] = row.orders[0].tokens[row.found[0]], row.found[1]
     return token, logw
@@ -175,18 +185,18 @@ def _check(rows: Rows, places: list[int], looking: list[Seeker], constraint: Con
         row.verdicts.update(zip(tokens, verdicts[row.index], strict=False))
 
 
+def _sum_up(logits: Tensor, unsure: list[Seeker]) -> None:
+    """The mass of all that was not fetched, as a sum."""
+    for row in unsure:
+        order = row.orders[row.need[0]]
+        law = logits[row.index].double()
+        rest = law.index_fill(0, torch.tensor(order.tokens, device=law.device), -torch.inf)
+        order.walk.left, order.sure = float((rest.logsumexp(0) - law.logsumexp(0)).exp()), True
+
+
 def _masses(logits: Tensor, order: Tensor) -> tuple[Tensor, list[float]]:
-    """Log-probabilities [M, n] of `order` [M, n] under `logits` [M, V], and the mass of all that are not in it."""
-    total = logits.logsumexp(1).double()  # [M]
-    logp = logits.gather(1, order.clamp(min=0)).double() - total[:, None]
+    """Log-probabilities [M, n] of `order` [M, n] under `logits` [M, V], and 1 - the mass of these."""
+    logp = logits.gather(1, order.clamp(min=0)).double() - logits.logsumexp(1).double()[:, None]
     logp = logp.masked_fill(order == NONE, -torch.inf)
-    seen = logp.exp().sum(1)
-    left = 1 - seen
-    sure = (seen > _SURE).nonzero()[:, 0]
-    if len(sure):
-        rest = logits[sure].double()  # a copy, in which what was fetched is crossed out
-        every = order[sure]
-        spare = every[:, :1].expand_as(every)  # the first in the order exists, and is crossed out anyway
-        rest.scatter_(1, torch.where(every == NONE, spare, every), -torch.inf)
-        left[sure] = (rest.logsumexp(1) - total[sure]).exp()
-    return logp, left.tolist()
+    left: list[float] = (1 - logp.exp().sum(1)).tolist()
+    return logp, left

@@ -132,7 +132,22 @@ class _Awrs:
         return (logw + ratio[0] - ratio[1]).masked_fill(tokens == NONE, -torch.inf)
 
     def _walk(self, rows: Rows, at: Tensor, logits: Tensor, constraint: Constraint) -> tuple[Tensor, Tensor]:
-        """The first allowed token [R] of each row (NONE: there is none) and its log weight [R], for `at` [R]."""
+        """The first allowed token [R] of each row (NONE: there is none) and its log weight [R], for `at` [R].
+
+        Where the constraint knows a superset of what it allows (`narrow`), the walk is in that set, whose mass is
+        exact: the weight of the walk is proper for the law within the set, and their product for the whole law.
+        """
+        narrow = getattr(constraint, "narrow", None)
+        within = None if narrow is None else narrow(rows, at)
+        if within is None:
+            return self._search(rows, at, logits, constraint)
+        inside = logits.masked_fill(~within, -torch.inf)
+        mass = inside.logsumexp(1).double() - logits.logsumexp(1).double()  # [R]
+        hopeless = mass == -torch.inf
+        token, logw = self._search(rows, at.masked_fill(hopeless, NONE), inside, constraint)
+        return token, torch.where(token == NONE, -torch.inf, logw + mass)
+
+    def _search(self, rows: Rows, at: Tensor, logits: Tensor, constraint: Constraint) -> tuple[Tensor, Tensor]:
         seeds = noise.uniform(rows.stream, at[:, None], Salt.WEIGHT)[:, 0].tolist()  # [R]
         options = self._options
         return search(
