@@ -91,7 +91,7 @@ class Seeker:
         return max(self.need[1], more if self.cap is None else min(more, self.cap))
 
     def asks(self) -> list[int]:
-        """Tokens of the order in need that were fetched and lack a verdict: all, or first few and then twice as many."""
+        """Tokens of the order in need that were fetched and lack a verdict: all, or few, then twice as many."""
         which, count = self.need
         order = self.orders[which]
         known = len(order.walk.ok)

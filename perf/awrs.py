@@ -33,6 +33,7 @@ ROWS = {
 """Exponent of the law; every how many tokens one is allowed, and from which on."""
 ARMS = (
     Awrs(),
+    Awrs(chunk=64),
     Awrs(accepts=2),
     Awrs(weight="replay", accepts=2, replays=1),
     Awrs(weight="recursive", chunk=1),

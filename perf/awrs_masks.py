@@ -12,6 +12,7 @@ import json
 import os
 import statistics
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -35,7 +36,7 @@ SCHEMA = {
     "required": ["name", "age"],
     "additionalProperties": False,
 }
-TEXTS = {
+TEXTS: dict[str, tuple[Callable[[], Any], str]] = {
     "json_schema": (
         lambda: dk.json_schema(SCHEMA),
         json.dumps({"name": "Ada Park", "age": 36, "tags": ["a", "bc"]}, separators=(",", ":")),

@@ -14,10 +14,8 @@ from decodekit.errors import ModelError
 from decodekit.models.cached import CachedReader
 from decodekit.models.forward import Forward
 from decodekit.models.places import Places
-from decodekit.models.slab import Slabs
 from decodekit.rows import NONE, Rows
 
-CHUNK = 2048  # columns of the longest single pass: bounds the memory of a prefill
 SHARE = 4  # rows that must read the same text from here on read it once, if it is at least so long
 
 
@@ -40,7 +38,7 @@ class CausalReader(CachedReader):
 
     def __init__(self, forward: Forward, cost: Cost, label: str) -> None:
         super().__init__(forward, cost, label)
-        self._slabs = Slabs()
+        self._slabs = forward.cache()
         self._places = Places(self._slabs.copy)
 
     def fork(self, index: Tensor) -> None:
@@ -111,8 +109,8 @@ class CausalReader(CachedReader):
         order = [need.row for need in needs]
         tokens = rows.tokens if order == list(range(len(rows))) else rows.tokens[torch.tensor(order, device=device)]
         logits: list[Tensor] = []
-        for begin in range(0, width, CHUNK):
-            end = min(width, begin + CHUNK)
+        for begin in range(0, width, self._forward.widest):
+            end = min(width, begin + self._forward.widest)
             wanted = max(0, min(self._columns, end - begin, self._columns - (width - end)))
             part = at + begin if isinstance(at, int) else at[:, begin:end]
             upto = max(uptos) - (width - end)

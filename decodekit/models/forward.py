@@ -11,10 +11,16 @@ from torch import Tensor
 
 from decodekit.cost import ModelCost
 from decodekit.models.masks import Masks
+from decodekit.models.slab import Slabs
 
 
 class Forward:
-    """Callable: tokens, positions and an aimed cache -> logits. Knows nothing about rows."""
+    """Callable: tokens, positions and an aimed cache -> logits. Knows nothing about rows.
+
+    widest: most columns of one pass; it bounds the memory of a prefill.
+    """
+
+    widest = 2048
 
     def __init__(self, model: Any, name: str, context: int | None) -> None:
         self.model, self.name, self.context = model, name, context
@@ -53,12 +59,21 @@ class Forward:
         else:
             ids, position = tokens.gather(1, at), at
             mask = self._mask(position, upto)
-        extra: dict[str, Any] = {"logits_to_keep": max(1, wanted)} if self._keeps else {}
+        return self.through({"input_ids": ids}, position, mask, cache, max(1, wanted))
+
+    def through(self, given: dict[str, Tensor], position: Tensor, mask: Any, cache: Any, wanted: int) -> Tensor:
+        """Logits [B, wanted, V] of one pass over `given` (`input_ids` [B, F] or `inputs_embeds` [B, F, H])."""
+        (first,) = given.values()
+        extra: dict[str, Any] = {"logits_to_keep": wanted} if self._keeps else {}
         if self._positions:
-            extra["position_ids"] = position.expand(ids.shape[0], -1)
-        out = self.model(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **extra)
+            extra["position_ids"] = position.expand(first.shape[0], -1)
+        out = self.model(**given, attention_mask=mask, past_key_values=cache, use_cache=True, **extra)
         logits: Tensor = out.logits
-        return logits[:, -max(1, wanted) :].to(self.out)
+        return logits[:, -wanted:].to(self.out)
+
+    def cache(self) -> Slabs:
+        """An empty cache for a reader of this."""
+        return Slabs()
 
     @torch.inference_mode()
     def alone(self, tokens: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
 import torch
@@ -74,6 +75,14 @@ class HFModel:
         if self._forward is None:
             return MaskedReader(self.hf, self.mask, cost, label)
         return _CAUSAL[self.cache](self._forward, cost, label)
+
+    def reading(self, forward: Callable[[Any, str, int | None], Forward], cost: Cost, label: str) -> Scorer:
+        """A reader whose passes are another's: `forward(model, name, context)` says how logits are computed.
+
+        Models that cannot have our own cache are read anew each time, which is slow and exact.
+        """
+        made = forward(self.hf, self.name, self.context)
+        return CausalReader(made, cost, label) if self.cache == "slab" else PlainReader(made, cost, label)
 
     def __repr__(self) -> str:
         return f"<{type(self.hf).__name__} {self.name}>"

@@ -16,6 +16,7 @@ from decodekit.models.causal import CausalReader
 from decodekit.models.forward import Forward
 from decodekit.models.holes import HolesReader
 from decodekit.models.plain import PlainReader
+from decodekit.plugins.pondering import Passes, Pondering
 from decodekit.rows import NONE, Rows
 
 V = 40
@@ -83,8 +84,8 @@ def new_rows(prompts: list[list[int]]) -> Rows:
 class Play:
     """Random events on rows, each followed by a read that is compared with the plain forward pass of every row."""
 
-    def __init__(self, model: Any, reader: Any, tolerance: float, seed: int) -> None:
-        self.truth = PlainReader(Forward(model, "truth", None), Cost(), "truth")
+    def __init__(self, forward: Forward, reader: Any, tolerance: float, seed: int) -> None:
+        self.truth = PlainReader(forward, Cost(), "truth")
         self.reader, self.tolerance = reader, tolerance
         self.random = torch.Generator().manual_seed(seed)
         self.rows = new_rows([[1, 5, 3], [1, 4, 4, 6, 7, 2, 9, 11, 12, 3, 8], [1, 9]])
@@ -141,7 +142,8 @@ def test_reading_through_a_cache_is_reading_plainly(family: str, cache: str, att
     @settings(max_examples=6)
     @given(events=EVENTS, seed=st.integers(0, 999))
     def run(events: list[tuple[str, int]], seed: int) -> None:
-        play = Play(model, READERS[cache](Forward(model, family, None)), 1e-5, seed)
+        forward = Forward(model, family, None)
+        play = Play(forward, READERS[cache](forward), 1e-5, seed)
         for event in [("go", 2), *events]:
             play.step(event)
 
@@ -169,7 +171,26 @@ def test_in_double_precision_to_ten_digits(family: str, cache: str) -> None:
     @settings(max_examples=8)
     @given(events=EVENTS, seed=st.integers(0, 999))
     def run(events: list[tuple[str, int]], seed: int) -> None:
-        play = Play(model, READERS[cache](Forward(model, family, None)), 1e-10, seed)
+        forward = Forward(model, family, None)
+        play = Play(forward, READERS[cache](forward), 1e-10, seed)
+        for event in [("go", 2), *events]:
+            play.step(event)
+
+    run()
+
+
+@pytest.mark.parametrize("options", [{"steps": 2}, {"steps": 1, "top_k": 3, "temperature": 0.7}], ids=["all", "top-k"])
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox", "opt", "llama", "qwen2", "qwen3", "gemma3"])
+def test_pondering_through_its_caches_is_pondering_anew(family: str, options: dict[str, Any]) -> None:
+    """Whatever happens to the rows, each pass over its own cache gives what recomputing all passes gives."""
+    single = family == "gemma3"  # its scale is a float32 number
+    model = build(family, "eager") if single else norms_in_double(build(family, "sdpa", torch.float64))
+    forward = Passes(Pondering(**options), model, family, None)
+
+    @settings(max_examples=6)
+    @given(events=EVENTS, seed=st.integers(0, 999))
+    def run(events: list[tuple[str, int]], seed: int) -> None:
+        play = Play(forward, CausalReader(forward, Cost(), "target"), 1e-4 if single else 1e-9, seed)
         for event in [("go", 2), *events]:
             play.step(event)
 

@@ -108,7 +108,7 @@ def test_what_cannot_be_read_is_refused_and_leaves_the_reader_usable(forward: Fo
 
 
 def test_a_long_prompt_in_chunks(forward: Forward, monkeypatch: Any) -> None:
-    monkeypatch.setattr("decodekit.models.causal.CHUNK", 5)
+    monkeypatch.setattr(Forward, "widest", 5)
     for prompts in ([list(range(1, 24)), list(range(2, 19))], [list(range(1, 24)), list(range(3, 26))]):
         rows, reader = new(prompts), CausalReader(forward, Cost(), "t")
         at = rows.n[:, None] + torch.arange(-7, 1)
