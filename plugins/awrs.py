@@ -12,7 +12,8 @@ from torch import Tensor
 from decodekit import estimators, noise, verify
 from decodekit.errors import CompositionError, OptionError
 from decodekit.estimators import Steps
-from decodekit.kit import Run
+from decodekit.kit import Model, Run
+from decodekit.models.prompted import Prompted
 from decodekit.noise import Salt
 from decodekit.registry import plugin
 from decodekit.roles import Choice, Constraint, Proposal, Scorer
@@ -54,6 +55,8 @@ class Awrs:
             four times as many as all before. Changes cost, never results.
         proposal: a model (a name, or a loaded one) whose law proposes instead of the target's; the weight gets the
             ratio of the two laws at the token taken. It must have the target's vocabulary.
+        instead: a prompt that the proposal reads in place of the request's own; without `proposal` the target's own
+            model proposes after it.
 
     Guesses are verified as by `sample`: the text and its weight do not depend on the drafter.
 
@@ -70,6 +73,7 @@ class Awrs:
     head: Annotated[int, Field(ge=1)] = 32
     chunk: Annotated[int, Field(ge=1)] = 16
     proposal: Any = None
+    instead: str = ""
 
     def __post_init__(self) -> None:
         if self.max_rejects is not None and self.weight in ("two_loops", "head", "exact"):
@@ -80,15 +84,24 @@ class Awrs:
 
     def bind(self, run: Run) -> _Awrs:
         """Opens the proposal, if there is one."""
-        if self.proposal is None:
+        if self.proposal is None and not self.instead:
             return _Awrs(self, run, None)
-        model = run.open(self.proposal)
+        model = run.model if self.proposal is None else run.open(self.proposal)
         if model.vocab != run.model.vocab or "causal_lm" not in model.gives:
             raise CompositionError(
                 f"awrs: the proposal {model.name!r} is no causal model with the {run.model.vocab} tokens of "
                 f"{run.model.name!r}; choose one with the same vocabulary"
             )
-        return _Awrs(self, run, model.reader(run.cost, "proposal"))
+        reader = model.reader(run.cost, "proposal")
+        return _Awrs(self, run, Prompted(reader, self._words(model)) if self.instead else reader)
+
+    def _words(self, model: Model) -> list[int]:
+        ids = [] if model.tokenizer is None else list(model.tokenizer.encode(self.instead))
+        if not ids:
+            raise CompositionError(
+                f"awrs(instead={self.instead!r}) has no token for {model.name}; give a prompt of at least one token"
+            )
+        return ids
 
 
 class _Awrs:

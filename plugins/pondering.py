@@ -126,6 +126,11 @@ class Caches(Slabs):
         for one in self.each:
             one.aim(rows, count, at, width, upto)
 
+    def reserve(self, count: int) -> None:
+        """Room in all of them."""
+        for one in self.each:
+            one.reserve(count)
+
     def copy(self, source: int, target: int, upto: int) -> None:
         """Copy in all of them."""
         for one in self.each:

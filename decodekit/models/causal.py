@@ -53,6 +53,7 @@ class CausalReader(CachedReader):
         if not self._places.of:
             self._places.of = [NONE] * len(rows)
         sources = list(self._places.of)
+        self._slabs.reserve(sum(not row[3] for row in table))
         self._places.settle([row[0] for row in table], [bool(row[3]) for row in table])
         needs = [Need(r, self._places.of[r], have, end) for r, (have, end, ask, _) in enumerate(table) if ask]
         readers, copies = _shared(needs, sources, rows.tokens)

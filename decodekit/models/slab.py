@@ -39,6 +39,10 @@ class Slabs(Cache):  # type: ignore[misc]
             have = max(FIRST, upto, have + have // 2)
         self.shape = (max(have_rows, count if rows is None else int(rows.max()) + 1), have)
 
+    def reserve(self, count: int) -> None:
+        """`count` physical rows will be needed: the next copy makes room for all of them, and not one by one."""
+        self.shape = (max(self.shape[0], count), self.shape[1])
+
     def copy(self, source: int, target: int, upto: int) -> None:
         """The first `upto` slots of physical row `target` become those of `source`."""
         self.shape = (max(self.shape[0], target + 1), self.shape[1])

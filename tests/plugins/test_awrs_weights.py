@@ -21,8 +21,11 @@ from decodekit import estimators, noise
 from decodekit.about import form
 from decodekit.plugins.awrs import Awrs
 from decodekit.rows import NONE
-from decodekit.testing.oracle import Z_ALARM, rows_of, z_score
+from decodekit.testing.harness import run
+from decodekit.testing.oracle import Z_ALARM, enumerate_law, rows_of, z_score
 from decodekit.testing.single import Fixed, step
+from decodekit.testing.tables import TableModel
+from decodekit.testing.toy import ToyConstraint
 
 
 def orders(p: list[Fraction]) -> list[tuple[tuple[int, ...], Fraction]]:
@@ -246,3 +249,27 @@ def test_replays_beat_the_look_ahead_where_the_constraint_bites() -> None:
         weight = choice.logw[:, 0].exp()
         price[name] = float(weight.var() / weight.mean() ** 2) * rule.checks
     assert price["replay"] < price["one"] / 2
+
+
+@pytest.mark.parametrize("proposal", [None, TableModel(vocab=5, eos=(0,), seed=9)], ids=["same model", "other model"])
+def test_another_prompt_proposes_and_the_weight_corrects_it(proposal: Any) -> None:
+    """The proposal reads other words than the target; joint law by enumeration, rows of different lengths at once."""
+    model, rule = TableModel(vocab=5, eos=(0,), seed=4), ToyConstraint(seed=6, dead_ends=True)
+    out = run(
+        [Awrs(proposal=proposal, instead="dcdbc")],
+        model,
+        [[1, 2], [3, 1, 1, 2, 1]],
+        constraint=rule,
+        max_tokens=3,
+        samples=2500,
+    )
+    for number, prompt in enumerate(([1, 2], [3, 1, 1, 2, 1])):
+        laws = enumerate_law(model.logits, prompt, 3, eos=(0,), constraint=rule)
+        rows = out.rows[number * 2500 : (number + 1) * 2500]
+        weight = torch.tensor([row.logw for row in rows], dtype=torch.float64).exp()
+        assert abs(z_score(weight, laws.evidence)) < Z_ALARM
+        best = max(laws.posterior, key=lambda text: laws.posterior[text])
+        hit = torch.tensor([tuple(row.tokens[row.start :]) == best for row in rows])
+        assert abs(z_score(weight * hit, laws.posterior[best] * laws.evidence)) < Z_ALARM
+    plain = run([Awrs()], model, [[1, 2]], constraint=rule, max_tokens=3, samples=300)
+    assert [row.logw for row in plain.rows] != [row.logw for row in out.rows[:300]]  # it does propose otherwise
