@@ -35,9 +35,8 @@ def genealogy(trace: Trace, group: int | None = None) -> Array:
     """[resamplings + 1, N] for each final particle the slot of its ancestor before each resampling; the last line is
     the particles themselves.
     """
-    moves = _told(trace, "smc.parent", group, required=False)
-    width = int(np.round(_told(trace, "smc.ess", group)["value"].max())) if not len(moves["slot"]) else 0
-    here = np.arange(max(width, int(moves["slot"].max(initial=-1)) + 1))
+    moves = _told(trace, "smc.parent", group)
+    here = np.arange(int(_told(trace, "smc.particles", group)["value"][0]))
     lines = [here]
     for number in np.unique(moves["round"])[::-1]:
         mine = moves["round"] == number
@@ -57,7 +56,7 @@ def figure(trace: Trace, group: int | None = None) -> str:
 
 def data(trace: Trace, group: int | None = None) -> dict[str, Any]:
     """All three as plain data: `rounds`, `ess`, `log_z`, `moves` (the rounds of the resamplings), `tree`."""
-    moves = np.unique(_told(trace, "smc.parent", group, required=False)["round"])
+    moves = np.unique(_told(trace, "smc.parent", group)["round"])
     rounds = _told(trace, "smc.ess", group)["round"]
     return {
         "rounds": rounds.tolist(),
@@ -68,13 +67,16 @@ def data(trace: Trace, group: int | None = None) -> dict[str, Any]:
     }
 
 
-def _told(trace: Trace, name: str, group: int | None, required: bool = True) -> dict[str, Array]:
+def _group(trace: Trace, group: int | None) -> int:
     known = trace.header.get("facts", [])
     code = known.index("smc.ess") if "smc.ess" in known else -1
     found = trace.facts["group"][trace.facts["name"] == code]
     if not len(found):
         raise DecodekitError("the trace has no population; decode with smc, best_of or another population")
-    told = trace.told(name, int(found[0]) if group is None else group)
-    if required and not len(told["value"]):
+    if group is not None and group not in found:
         raise DecodekitError(f"the trace has no population {group}; it has {sorted(set(found.tolist()))}")
-    return told
+    return int(found[0]) if group is None else group
+
+
+def _told(trace: Trace, name: str, group: int | None) -> dict[str, Array]:
+    return trace.told(name, _group(trace, group))

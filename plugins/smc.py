@@ -97,6 +97,7 @@ class _Smc:
     ) -> None:
         self._options, self._critic, self._codec, self._unit = options, critic, codec, unit
         self.width = options.particles
+        self._begun = False
 
     def survivors(self, rows: Rows) -> Tensor | None:
         """[R] which row each slot continues, or None if no group is resampled; resets the weights of those that are."""
@@ -135,7 +136,10 @@ class _Smc:
         """ESS and the estimated log normalising constant of every group, before it is resampled."""
         group = rows.group.view(-1, self.width)[:, 0]
         whole = torch.full_like(group, NONE)
-        rows.tell("smc.ess", group, whole, size)
+        if not self._begun:
+            self._begun = True
+            rows.tell("smc.particles", group, whole, torch.full_like(size, self.width))
+        rows.tell("smc.ess", group, whole, size.nan_to_num(0.0))  # all dead: nothing is left
         rows.tell("smc.log_z", group, whole, logw.logsumexp(1) - math.log(self.width))
 
     def leaving(self, rows: Rows) -> Tensor:

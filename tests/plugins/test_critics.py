@@ -11,7 +11,7 @@ import torch
 
 import decodekit as dk
 from decodekit import critics, diagnostics, potentials
-from decodekit.errors import OptionError
+from decodekit.errors import DecodekitError, OptionError
 from decodekit.models.load import load
 from decodekit.plugins.awrs import Awrs
 from decodekit.plugins.smc import Smc
@@ -134,3 +134,21 @@ def test_a_genealogy_leads_back_to_the_ancestors() -> None:
     distinct = [len(set(line.tolist())) for line in tree]
     assert distinct == sorted(distinct)  # going back in time, ancestors only coalesce
     assert "<svg" in diagnostics.figure(trace)
+
+
+@pytest.mark.parametrize("critic", [None, lambda text: False], ids=["never resampled", "all dead"])
+def test_populations_without_any_resampling_have_a_genealogy_too(critic: object) -> None:
+    strategy = [Awrs(), Smc(particles=5, ess=0, critic=critic)]
+    out = dk.generate("zoo:base", "Ada", constraint=SCHEMA, strategy=strategy, max_tokens=6)
+    assert out.trace is not None
+    found = diagnostics.data(out.trace)
+    assert found["tree"] == [[0, 1, 2, 3, 4]]
+    assert all(size == size for size in found["ess"])  # no NaN
+    assert (min(found["ess"]) == 0) == (critic is not None)
+    assert "<svg" in diagnostics.figure(out.trace)
+    with pytest.raises(DecodekitError, match="no population 7"):
+        diagnostics.ess(out.trace, 7)
+    plain = dk.generate("zoo:base", "Ada", strategy="sample", max_tokens=3)
+    assert plain.trace is not None
+    with pytest.raises(DecodekitError, match="has no population; decode with smc"):
+        diagnostics.genealogy(plain.trace)
