@@ -34,8 +34,8 @@ class ModelScorer:
     """Scorer: one forward pass of the run's model."""
 
     def bind(self, run: Run) -> Scorer:
-        """A reader of the model over its own cache, counted as "target"."""
-        return run.model.reader(run.cost, "target")
+        """A reader of the model over its own cache, counted under `run.label`."""
+        return run.model.reader(run.cost, run.label)
 
 
 @dataclass(frozen=True)

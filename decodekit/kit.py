@@ -81,6 +81,7 @@ class Run:
     open: opens another model by path, hub name, `zoo:NAME`, or passes a loaded one through.
     eos: ids that end a text in this run (empty: none does).
     needs: capabilities that some plugin of the composition reads.
+    label: under which the work of the model is counted.
     """
 
     model: Model
@@ -90,4 +91,5 @@ class Run:
     cost: Cost = field(default_factory=Cost)
     constraint: Constraint | None = None
     needs: frozenset[str] = frozenset()
+    label: str = "target"
     kit: Kit = field(init=False)

@@ -59,7 +59,7 @@ class Pondering:
             raise CompositionError(
                 f"pondering reads from embeddings, and {run.model.name} is no transformers model; load it as one"
             )
-        reader: Scorer = reading(partial(Passes, self), run.cost, "target")
+        reader: Scorer = reading(partial(Passes, self), run.cost, run.label)
         return reader
 
 
@@ -103,13 +103,15 @@ class Passes(Forward):
         here = torch.arange(tokens.shape[1], device=tokens.device)[None]
         return self.through({"input_ids": tokens}, here, None, None, tokens.shape[1])
 
-    def bill(self, cost: ModelCost, spans: Sequence[tuple[int, int]], computed: int, columns: int) -> None:
+    def bill(
+        self, cost: ModelCost, spans: Sequence[tuple[int, int]], computed: int, columns: int, share: float = 1.0
+    ) -> None:
         """Count every pass; those before the last read the head at each column, and mix."""
         fed, calls = cost.fed, cost.calls
-        super().bill(cost, spans, computed, columns)
+        super().bill(cost, spans, computed, columns, share)
         new = cost.fed - fed
         for _ in range(self._options.steps):
-            super().bill(cost, spans, computed, 0)
+            super().bill(cost, spans, computed, 0, share)
             cost.flops += 4.0 * self.hidden * self.vocab * new
         cost.fed, cost.calls = fed + new, calls + 1  # tokens and readings of the text are counted once
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
+from decodekit.drafting import Drafter
 from decodekit.errors import CompositionError
 from decodekit.kit import Model, Run
 from decodekit.registry import plugin
-from decodekit.roles import Proposal, Scorer
-from decodekit.rows import NONE, Rows
+from decodekit.roles import Scorer
 
 
 @plugin(
@@ -53,7 +51,8 @@ class Speculative:
                 f"speculative: the draft {draft.name!r} has other tokens ({draft.vocab}) than the target "
                 f"{run.model.name!r} ({run.model.vocab}); choose a draft with the tokenizer of the target"
             )
-        return Drafter(run, draft, self.k)
+        reader: Scorer = draft.reader(run.cost, "draft")
+        return Drafter(run, reader, draft.vocab, draft.context, self.k)
 
 
 def _same_tokens(draft: Model, target: Model) -> bool:
@@ -64,76 +63,3 @@ def _same_tokens(draft: Model, target: Model) -> bool:
     if hasattr(mine, "get_vocab") and hasattr(other, "get_vocab"):
         return bool(mine.get_vocab() == other.get_vocab())
     return draft.vocab == target.vocab
-
-
-class Drafter:
-    """The bound proposer: guesses along its own reading of the rows."""
-
-    def __init__(self, run: Run, draft: Model, k: int) -> None:
-        self._run, self._k = run, k
-        self._vocab, self._own = run.model.vocab, draft.vocab
-        self._room = torch.iinfo(torch.int64).max if draft.context is None else draft.context
-        self._reader: Scorer = draft.reader(run.cost, "draft")
-        self._eos = torch.tensor(run.eos, dtype=torch.int64, device=run.model.device)
-
-    def start(self, rows: Rows) -> None:
-        """Nothing to lay out."""
-
-    def propose(self, rows: Rows) -> Proposal:
-        """Guesses from `n` on, and one position more; a row stops early before its limit and after an EOS guess."""
-        at = rows.n[:, None] + torch.arange(self._k + 1, device=rows.device)  # [R, K]
-        at = at.masked_fill((at >= rows.limit[:, None]) | rows.done[:, None], NONE)
-        guess = torch.full_like(at, NONE)
-        laws: list[Tensor] = []
-        wanted = "logq" in self._run.needs  # a law is [R, K, V]: made only for a selector that reads it
-        drafting = (at[:, 0] != NONE) & self._readable(rows)  # [R] rows whose guesses go on
-        for j in range(self._k):
-            # The last position before the limit is read anyway: a guess there could not save a pass.
-            drafting = drafting & (at[:, j + 1] != NONE) & (at[:, j] <= self._room)
-            if not bool(drafting.any()):
-                break
-            here = at[:, j : j + 1].masked_fill(~drafting[:, None], NONE)  # [R, 1]
-            token, law = self._guess(rows, here, wanted)
-            laws += [] if law is None else [law]
-            drafting = drafting & (token != NONE)
-            guess[:, j] = token.masked_fill(~drafting, NONE)
-            rows.write(here, guess[:, j : j + 1], drafting[:, None])
-            ended = drafting & torch.isin(guess[:, j], self._eos)
-            at[:, j + 1 :] = at[:, j + 1 :].masked_fill((ended | ~drafting)[:, None], NONE)
-            drafting = drafting & ~ended
-        width = max(1, int((at != NONE).sum(1).max()))
-        return Proposal(at[:, :width], guess[:, :width], logq=_stacked(laws, width), by="draft")
-
-    def _guess(self, rows: Rows, here: Tensor, wanted: bool) -> tuple[Tensor, Tensor | None]:
-        """([R] token or NONE where the draft found nothing to say, [R, 1, V] log of its law or None)."""
-        kit = self._run.kit
-        logits = _fit(self._reader.read(rows, here, here[:, 0] != NONE), self._vocab)  # [R, 1, V]
-        ask = Proposal(here, torch.full_like(here, NONE))
-        warped, choice = kit.judge(rows, ask, logits)
-        token = choice.tokens[:, 0].masked_fill(~choice.take[:, 0], NONE)
-        if not wanted:
-            return token, None
-        if kit.constraint is not None:
-            warped = warped.masked_fill(~kit.constraint.mask(rows, here), -torch.inf)
-        return token, warped.log_softmax(-1)
-
-    def _readable(self, rows: Rows) -> Tensor:
-        """[R] bool, rows without an id that only the target's wider padding has: the draft could not even read it."""
-        if self._own >= self._vocab:
-            return ~rows.done
-        past = torch.arange(rows.tokens.shape[1], device=rows.device) >= rows.n[:, None]
-        return ((rows.tokens < self._own) | past).all(1)
-
-
-def _stacked(laws: list[Tensor], width: int) -> Tensor | None:
-    """[R, width, V] from the laws of the first positions; what stands at a position without a guess is not read."""
-    if not laws:
-        return None
-    laws = laws[:width] + laws[-1:] * (width - len(laws))
-    return torch.cat(laws, 1)
-
-
-def _fit(logits: Tensor, vocab: int) -> Tensor:
-    """Logits over the target's width: ids that the draft does not have cannot be guessed."""
-    short = vocab - logits.shape[-1]
-    return torch.nn.functional.pad(logits, (0, short), value=-torch.inf) if short > 0 else logits[..., :vocab]

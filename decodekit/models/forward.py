@@ -49,17 +49,17 @@ class Forward:
 
     @torch.inference_mode()
     def _pass(self, tokens: Tensor, at: Tensor | int, width: int, upto: int, cache: Any, wanted: int) -> Tensor:
-        mask: Any = None
-        if isinstance(at, int):
-            ids = tokens[:, at : at + width]
-            position = self._positions_to(at + width)[:, at:]  # [1, F]
-            # One new token, or a whole text from its start: the model's own causal mask is right, and cheapest.
-            if width > 1 and at > 0:
-                mask = self._mask(position, upto)
-        else:
-            ids, position = tokens.gather(1, at), at
-            mask = self._mask(position, upto)
+        ids = tokens[:, at : at + width] if isinstance(at, int) else tokens.gather(1, at)
+        position, mask = self.seen(at, width, upto)
         return self.through({"input_ids": ids}, position, mask, cache, max(1, wanted))
+
+    def seen(self, at: Tensor | int, width: int, upto: int) -> tuple[Tensor, Any]:
+        """(positions [B or 1, F], the mask over the first `upto` keys or None where the model's own is right)."""
+        if not isinstance(at, int):
+            return at, self._mask(at, upto)
+        position = self._positions_to(at + width)[:, at:]  # [1, F]
+        # One new token, or a whole text from its start: the model's own causal mask is right, and cheapest.
+        return position, self._mask(position, upto) if width > 1 and at > 0 else None
 
     def through(self, given: dict[str, Tensor], position: Tensor, mask: Any, cache: Any, wanted: int) -> Tensor:
         """Logits [B, wanted, V] of one pass over `given` (`input_ids` [B, F] or `inputs_embeds` [B, F, H])."""
@@ -108,8 +108,10 @@ class Forward:
             self._counted = torch.arange(2 * end, device=self.device)[None]
         return self._counted[:, :end]
 
-    def bill(self, cost: ModelCost, spans: Sequence[tuple[int, int]], computed: int, columns: int) -> None:
-        """Count one pass that absorbed the tokens [keep, upto) of each row.
+    def bill(
+        self, cost: ModelCost, spans: Sequence[tuple[int, int]], computed: int, columns: int, share: float = 1.0
+    ) -> None:
+        """Count one pass that absorbed the tokens [keep, upto) of each row through a `share` of the layers.
 
         flops = 2 x parameters (without embeddings) per token + 2 x hidden x V per wanted column + 4 x layers x hidden x
         keys per token (scores and mix of attention).
@@ -118,7 +120,7 @@ class Forward:
         cost.calls += 1
         cost.fed += fed
         cost.computed += computed
-        cost.layers += fed * self.layers
+        cost.layers += round(fed * self.layers * share)
         keys = sum((upto * (upto + 1) - keep * (keep + 1)) / 2 for keep, upto in spans)
         head = 2.0 * self.hidden * self.vocab * columns * len(spans)
-        cost.flops += 2.0 * self._body * fed + head + 4.0 * self.layers * self.hidden * keys
+        cost.flops += share * (2.0 * self._body * fed + 4.0 * self.layers * self.hidden * keys) + head

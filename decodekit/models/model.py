@@ -8,11 +8,13 @@ from typing import Any, Literal, Protocol
 import torch
 
 from decodekit.cost import Cost
+from decodekit.errors import ModelError
 from decodekit.models.causal import CausalReader
 from decodekit.models.forward import Forward
 from decodekit.models.holes import HolesReader
 from decodekit.models.masked import MaskedReader
 from decodekit.models.plain import PlainReader
+from decodekit.models.stack import family_of
 from decodekit.roles import Scorer
 
 CacheKind = Literal["slab", "holes", "none"]
@@ -83,6 +85,20 @@ class HFModel:
         """
         made = forward(self.hf, self.name, self.context)
         return CausalReader(made, cost, label) if self.cache == "slab" else PlainReader(made, cost, label)
+
+    def stacked(self, reader: ReaderOf, cost: Cost, label: str) -> Scorer:
+        """A reader that runs layers apart: `reader(forward, cost, label)` over our own cache.
+
+        Raises:
+            ModelError: the model's layers cannot be run apart, or it was opened with another kind of cache.
+        """
+        family_of(self.hf)
+        if self._forward is None or self.cache != "slab":
+            raise ModelError(
+                f"strategies of depth keep a cache of their own, and {self.name} was opened with cache={self.cache!r}; "
+                "open it with cache='slab'"
+            )
+        return reader(self._forward, cost, label)
 
     def __repr__(self) -> str:
         return f"<{type(self.hf).__name__} {self.name}>"

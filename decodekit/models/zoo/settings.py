@@ -46,6 +46,8 @@ class Settings:
 SETTINGS: dict[str, Settings] = {
     "base": Settings("base", hidden=192, layers=5, heads=6, inner=512, steps=3600, batch=32, chunk=8, rate=3e-3),
     "draft": Settings("draft", hidden=64, layers=2, heads=2, inner=176, steps=2400, batch=32, chunk=8, rate=4e-3),
+    # Deep and narrow: what SkipDecode and early exit are tuned on (`depth_recipe`).
+    "deep": Settings("deep", hidden=96, layers=8, heads=3, inner=256, steps=3200, batch=32, chunk=8, rate=4e-3),
     "masked": Settings(
         "masked",
         hidden=128,

@@ -75,7 +75,7 @@ def prepare(settings: Settings, words: PreTrainedTokenizerFast) -> tuple[PreTrai
     return model, objectives.causal
 
 
-def save(model: PreTrainedModel, words: PreTrainedTokenizerFast, out: Path, notes: dict[str, object]) -> None:
+def save(model: PreTrainedModel, words: PreTrainedTokenizerFast, out: Path, about: dict[str, object]) -> None:
     """Write the Hugging Face folder: configuration, bfloat16 weights, tokenizer and ``training.json``."""
     out.mkdir(parents=True, exist_ok=True)
     half = type(model)(model.config)
@@ -83,10 +83,11 @@ def save(model: PreTrainedModel, words: PreTrainedTokenizerFast, out: Path, note
     half.to(torch.bfloat16).save_pretrained(str(out))
     words.save_pretrained(str(out))
     GenerationConfig(eos_token_id=words.eos_token_id, pad_token_id=words.pad_token_id).save_pretrained(str(out))
-    (out / "training.json").write_text(json.dumps(notes, indent=2) + "\n")
+    (out / "training.json").write_text(json.dumps(about, indent=2) + "\n")
 
 
-def _notes(settings: Settings, model: PreTrainedModel, losses: list[float], seconds: float) -> dict[str, object]:
+def notes(settings: Settings, model: PreTrainedModel, losses: list[float], seconds: float) -> dict[str, object]:
+    """What `training.json` says of a training."""
     every = max(1, settings.steps // 20)
     curve = [losses[at : at + every] for at in range(0, len(losses), every)]
     return {
@@ -120,7 +121,7 @@ def run(settings: Settings, out: Path, every: int = 100, snapshot: int = 1000) -
                 f"step {len(losses)}/{settings.steps} loss {mean:.4f} {time.process_time() - begin:.0f} s", flush=True
             )
         if len(losses) % snapshot == 0 or len(losses) == settings.steps:
-            save(model, words, out, _notes(settings, model, losses, time.process_time() - begin))
+            save(model, words, out, notes(settings, model, losses, time.process_time() - begin))
 
 
 def main() -> None:

@@ -1,0 +1,143 @@
+"""Early exit: a token that is certain half-way up the layers is not read to the top until a deeper one needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from decodekit.cost import Cost
+from decodekit.errors import CompositionError
+from decodekit.kit import Run
+from decodekit.models.exits import StagedReader
+from decodekit.models.forward import Forward
+from decodekit.registry import plugin
+from decodekit.roles import Proposal, Scorer
+from decodekit.rows import NONE, Rows
+
+Rule = Literal["gap", "entropy", "cosine", "never"]
+
+
+@plugin(
+    role="scorer",
+    keeps="approximate",
+    needs=("causal_lm", "hidden"),
+    paper="CALM, arXiv 2207.07061, section 3 (rules); FREE, arXiv 2310.05424, section 3.2 (exact keys and values)",
+)
+class EarlyExit:
+    """The logits of a token are those of the first exit whose own law is certain enough, else the whole model's.
+
+    The rule judges what would be selected from: after warpers and constraint, so a grammar that leaves one token makes
+    it certain. The layers above an exit run later, for all pending tokens in one pass, as soon as a token goes deeper:
+    keys and values are always those of the whole model, and the text depends neither on the batch nor on how many
+    tokens are read at once.
+
+    Without training for it (`decodekit.models.zoo.depth_recipe exits`) lower layers are rarely certain and right.
+
+    Args:
+        rule: "gap", top-1 minus top-2 probability of at least `threshold`; "entropy", at most `threshold` nats;
+            "cosine", hidden states of this and the exit below of at least this cosine (the lowest exit has none below
+            and never stops); "never", the whole model.
+        threshold: of the rule.
+        layers: after how many layers one may stop, increasing; None for a quarter, a half and three quarters.
+
+    Raises:
+        CompositionError: when bound, if the exits do not fit the model or its layers cannot be run apart.
+    """
+
+    rule: Rule = "gap"
+    threshold: Annotated[float, Field(ge=-1.0)] = 0.9
+    layers: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+
+    def bind(self, run: Run) -> Scorer:
+        """A reader of the run's model that stops early."""
+        stacked = getattr(run.model, "stacked", None)
+        if stacked is None:
+            raise CompositionError(
+                f"early_exit runs layers apart, and {run.model.name} is no transformers model; load it as one"
+            )
+
+        def made(forward: Forward, cost: Cost, label: str) -> Scorer:
+            return ExitReader(self, run, forward, cost, label)
+
+        reader: Scorer = stacked(made, run.cost, run.label)
+        return reader
+
+
+def _cuts(layers: Sequence[int] | None, forward: Forward) -> tuple[int, ...]:
+    total = forward.layers
+    if layers is None:
+        return tuple(sorted({total * q // 4 for q in (1, 2, 3)} - {0, total}))
+    if list(layers) != sorted(set(layers)) or max(layers, default=1) >= total:
+        raise CompositionError(
+            f"early_exit: layers={tuple(layers)} must increase and stay below the {total} layers of {forward.name}"
+        )
+    return tuple(layers)
+
+
+class ExitReader(StagedReader):
+    """Reads a token stage by stage until the rule lets it go."""
+
+    def __init__(self, options: EarlyExit, run: Run, forward: Forward, cost: Cost, label: str) -> None:
+        super().__init__(forward, cost, label, _cuts(options.layers, forward))
+        self._options, self._run_of = options, run
+
+    @torch.inference_mode()
+    def read(self, rows: Rows, at: Tensor, only: Tensor | None = None) -> Tensor:
+        """[R, K, V], position by position those of the first exit that is certain."""
+        asks = self.follow(rows, at, only, self._label)
+        open_ = (at != NONE) & asks[:, None]  # [R, K] positions that go deeper
+        judge, out, below = Judge(self._options, self._run_of, rows, at), None, None
+        for stage in range(len(self.stages)):
+            self.deepen(rows, at.masked_fill(~open_, 0).amax(1), stage, self._label)
+            if self._options.rule == "never" and stage < len(self.stages) - 1:
+                continue
+            here = self.states(rows, at, stage)
+            logits = self.head(here, self._label)
+            out = logits if out is None else torch.where(open_[..., None], logits, out)
+            if stage < len(self.stages) - 1:
+                open_ = open_ & ~judge.certain(logits, here, below)
+                if not bool(open_.any()):
+                    break
+            below = here
+        assert out is not None
+        return out
+
+
+class Judge:
+    """Whether an exit's law is certain, position by position. Made once per read: one mask serves all exits."""
+
+    def __init__(self, options: EarlyExit, run: Run, rows: Rows, at: Tensor) -> None:
+        self._options, self._kit, self._rows = options, getattr(run, "kit", None), rows
+        guess = rows.tokens.gather(1, at.clamp(min=0, max=rows.tokens.shape[1] - 1))
+        self._ask = Proposal(at, guess.masked_fill((at == NONE) | (at < rows.n[:, None]), NONE))
+        self._mask: Tensor | None = None
+
+    def certain(self, logits: Tensor, here: Tensor, below: Tensor | None) -> Tensor:
+        """[R, K] bool from logits [R, K, V] and the hidden states [R, K, H] of this exit and of the one below."""
+        threshold = self._options.threshold
+        if self._options.rule == "cosine":
+            if below is None:
+                return torch.zeros(here.shape[:2], dtype=torch.bool, device=here.device)
+            cosine: Tensor = torch.nn.functional.cosine_similarity(here, below, dim=-1)
+            return cosine >= threshold
+        law = self._law(logits).double().softmax(-1)  # NaN at a dead end, which is not certain
+        if self._options.rule == "entropy":
+            return torch.special.entr(law).sum(-1) <= threshold
+        best = law.topk(min(2, law.shape[-1]), -1).values
+        return best[..., 0] - best[..., 1:].sum(-1) >= threshold
+
+    def _law(self, logits: Tensor) -> Tensor:
+        """[R, K, V] what the selector would see."""
+        if self._kit is None:
+            return logits
+        for warper in self._kit.warpers:
+            logits = warper.warp(self._rows, self._ask, logits)
+        if self._kit.constraint is None:
+            return logits
+        if self._mask is None:
+            self._mask = self._kit.constraint.mask(self._rows, self._ask.at)
+        return logits.masked_fill(~self._mask, -torch.inf)

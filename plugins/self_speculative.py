@@ -1,0 +1,87 @@
+"""Self-speculation: the lower layers of the target guess, the upper ones check, and nothing is computed twice."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor
+
+from decodekit.cost import Cost
+from decodekit.drafting import Drafter
+from decodekit.errors import CompositionError
+from decodekit.kit import Run
+from decodekit.models.exits import StagedReader
+from decodekit.models.forward import Forward
+from decodekit.registry import plugin
+from decodekit.roles import Proposal
+from decodekit.rows import Rows
+
+
+@plugin(
+    role=("proposer", "scorer"),
+    keeps="exact",
+    needs=("causal_lm", "hidden"),
+    gives=("guesses", "logq"),
+    paper="LayerSkip, arXiv 2404.16710, section 4.3 (self-speculative decoding with a shared cache)",
+)
+class SelfSpeculative:
+    """The first `exit` layers and the head guess `k` tokens; the rest of the stack checks them in one pass.
+
+    Draft and target share one cache: what the lower layers computed for a guess is what the target would compute, so
+    the check begins at layer `exit`. The guesses follow the target's own warpers, constraint and noise, so with
+    `sample` or `greedy` the text is token for token that of plain decoding.
+
+    The gain depends on how often the lower layers agree; models trained with early-exit losses agree most.
+
+    Args:
+        exit: layers that guess.
+        k: most guesses per round and row.
+
+    Raises:
+        CompositionError: when bound, if the model has no layer above the exit or its layers cannot be run apart.
+    """
+
+    exit: Annotated[int, Field(ge=1)]
+    k: Annotated[int, Field(ge=1)] = 4
+
+    def bind(self, run: Run) -> SelfDrafter:
+        """One reader of the run's model for both roles."""
+        stacked = getattr(run.model, "stacked", None)
+        if stacked is None:
+            raise CompositionError(
+                f"self_speculative runs layers apart, and {run.model.name} is no transformers model; load it as one"
+            )
+        drafter: SelfDrafter = stacked(lambda *made: SelfDrafter(self, run, *made), run.cost, run.label)
+        return drafter
+
+
+class SelfDrafter(StagedReader):
+    """The bound proposer and scorer."""
+
+    def __init__(self, options: SelfSpeculative, run: Run, forward: Forward, cost: Cost, label: str) -> None:
+        if options.exit >= forward.layers:
+            raise CompositionError(
+                f"self_speculative: exit={options.exit} leaves nothing to check with, for {forward.name} has "
+                f"{forward.layers} layers; lower exit"
+            )
+        super().__init__(forward, cost, label, (options.exit,))
+        self._drafter = Drafter(run, _Lower(self), forward.vocab, forward.context, options.k)
+
+    def start(self, rows: Rows) -> None:
+        """Nothing to lay out."""
+
+    def propose(self, rows: Rows) -> Proposal:
+        """Guesses of the lower layers."""
+        return self._drafter.propose(rows)
+
+
+class _Lower:
+    """The lower layers as a scorer of their own, over the shared cache."""
+
+    def __init__(self, whole: StagedReader) -> None:
+        self._whole = whole
+
+    def read(self, rows: Rows, at: Tensor, only: Tensor | None = None) -> Tensor:
+        """[R, K, V] logits after the exit; see :class:`decodekit.roles.Scorer`."""
+        return self._whole.logits(rows, at, only, 0, "draft")
