@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from decodekit.about import about_of, form
 from decodekit.drafting import Drafter
 from decodekit.errors import CompositionError
 from decodekit.kit import Model, Run
@@ -31,6 +32,8 @@ class Speculative:
         draft: the draft model: a name that the loader knows (`zoo:draft`, a path) or a loaded model. It must use the
             target's vocabulary; a padded embedding matrix of another size is fine.
         k: most guesses per round and row.
+        scorer: how the draft's logits are computed, a scorer plugin such as `skipdecode`; None for a plain pass. With
+            the target's own name as `draft` the target drafts for itself, more cheaply.
 
     Raises:
         CompositionError: when bound, if the draft is not a causal model or has other tokens than the target.
@@ -38,6 +41,7 @@ class Speculative:
 
     draft: Any
     k: Annotated[int, Field(ge=1)] = 4
+    scorer: Any = None
 
     def bind(self, run: Run) -> Drafter:
         """Open the draft model and compare vocabularies; runs neither model."""
@@ -51,7 +55,14 @@ class Speculative:
                 f"speculative: the draft {draft.name!r} has other tokens ({draft.vocab}) than the target "
                 f"{run.model.name!r} ({run.model.vocab}); choose a draft with the tokenizer of the target"
             )
-        reader: Scorer = draft.reader(run.cost, "draft")
+        reader: Scorer
+        if self.scorer is None:
+            reader = draft.reader(run.cost, "draft")
+        else:
+            about = about_of(self.scorer)
+            if about is None or "scorer" not in about.roles:
+                raise CompositionError(f"speculative: scorer={form(self.scorer)} is no scorer; give one, or drop it")
+            reader = self.scorer.bind(Run(draft, run.open, run.eos, run.seed, run.cost, label="draft"))
         return Drafter(run, reader, draft.vocab, draft.context, self.k)
 
 

@@ -47,12 +47,12 @@ FAMILIES: dict[str, Callable[[int], Any]] = {
     "gemma2": lambda n: hf.Gemma2ForCausalLM(hf.Gemma2Config(**SLIDES, num_hidden_layers=n)),
     "gemma3": lambda n: hf.Gemma3ForCausalLM(hf.Gemma3TextConfig(**SLIDES, num_hidden_layers=n)),
 }
-_BUILT: dict[tuple[str, str, torch.dtype, int], Any] = {}
+_BUILT: dict[tuple[str, str, torch.dtype, int, float], Any] = {}
 
 
-def build(family: str, attention: str, dtype: torch.dtype = torch.float32, layers: int = 2) -> Any:
-    """A random model of `family`, made once; `attention` is eager or sdpa."""
-    key = (family, attention, dtype, layers)
+def build(family: str, attention: str, dtype: torch.dtype = torch.float32, layers: int = 2, sharp: float = 1.0) -> Any:
+    """A random model of `family`, made once; `attention` is eager or sdpa; the head is multiplied by `sharp`."""
+    key = (family, attention, dtype, layers, sharp)
     if key not in _BUILT:
         torch.manual_seed(0)
         model = FAMILIES[family](layers).eval().to(dtype)
@@ -61,6 +61,7 @@ def build(family: str, attention: str, dtype: torch.dtype = torch.float32, layer
             parameter.requires_grad_(False)
             if parameter.dim() > 1:
                 parameter.mul_(3.0)  # random logits are nearly flat otherwise, and hide mistakes
+        model.get_output_embeddings().weight.mul_(sharp)
         _BUILT[key] = model
     return _BUILT[key]
 

@@ -23,7 +23,7 @@ from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel
 
 from . import hops
 
-WIDTH, BATCH, RATE, STEPS = 64, 64, 3e-3, 1200
+WIDTH, BATCH, RATE, STEPS = 64, 64, 3e-3, 2400
 
 
 @dataclass(frozen=True)
