@@ -108,7 +108,8 @@ class Rows:
     def write(self, at: Tensor, tokens: Tensor, where: Tensor) -> None:
         """Write guesses: `tokens` [R, K] at positions `at` [R, K] wherever `where` [R, K]; nothing becomes final."""
         if bool(where.any()):
-            self.tokens.scatter_(1, self._place(at, where), tokens)
+            place = self._place(at, where)  # makes room, so before `tokens` is looked up
+            self.tokens.scatter_(1, place, tokens)
 
     def commit(self, at: Tensor, tokens: Tensor, where: Tensor) -> Tensor:
         """Make `tokens` [R, K] final at `at` [R, K] wherever `where` [R, K], and return the old `n` [R].
@@ -116,7 +117,7 @@ class Rows:
         The token NONE opens a cell again (revocation on a canvas); `n` is the first cell that is not final.
         """
         before, kept = self.n, where & (tokens != NONE)
-        place = self._place(at, where)  # makes room, so before anything is written
+        place = self._place(at, where)  # makes room, too
         self.final.scatter_(1, place, kept)  # the spare column stays open: what goes there is not kept
         self.tokens.scatter_(1, self._place(at, kept), tokens)
         frontier = self.final.view(torch.uint8).argmin(1)  # the spare column guarantees an open cell

@@ -128,7 +128,8 @@ class Judge:
         if self._options.rule == "entropy":
             return torch.special.entr(law).sum(-1) <= threshold
         best = law.topk(min(2, law.shape[-1]), -1).values
-        return best[..., 0] - best[..., 1:].sum(-1) >= threshold
+        sure: Tensor = best[..., 0] - best[..., 1:].sum(-1) >= threshold
+        return sure
 
     def _law(self, logits: Tensor) -> Tensor:
         """[R, K, V] what the selector would see."""

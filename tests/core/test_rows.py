@@ -69,6 +69,14 @@ def test_room_grows_without_losing_anything() -> None:
     assert rows.text(0) == [1, 2] + [p % 7 for p in range(2, 1000)]
 
 
+def test_a_guess_past_the_room_makes_room() -> None:
+    rows = make([[1, 2, 3], [4]])
+    at = torch.tensor([[3, rows.tokens.shape[1] + 5], [1, NONE]])
+    rows.write(at, torch.tensor([[7, 8], [9, 0]]), at != NONE)
+    assert rows.tokens[0, at[0]].tolist() == [7, 8]
+    assert rows.tokens[1, 1] == 9
+
+
 def test_fork_leaves_noise_with_the_slot_and_keep_takes_it_along() -> None:
     rows = make([[1], [2], [3]])
     rows.logw = torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64)
