@@ -14,10 +14,11 @@ class Drafter:
     """A proposer (:class:`decodekit.roles.Proposer`): guesses along the reading of a cheaper `reader`.
 
     vocab: width of its logits. context: most positions that it can read, or None. k: most guesses per round and row.
+    sure: a row stops guessing where its guess is less probable under the drafter's own processed law.
     """
 
-    def __init__(self, run: Run, reader: Scorer, vocab: int, context: int | None, k: int) -> None:
-        self._run, self._reader, self._k = run, reader, k
+    def __init__(self, run: Run, reader: Scorer, vocab: int, context: int | None, k: int, sure: float = 0.0) -> None:
+        self._run, self._reader, self._k, self._sure = run, reader, k, sure
         self._vocab, self._own = run.model.vocab, vocab
         self._room = torch.iinfo(torch.int64).max if context is None else context
         self._eos = torch.tensor(run.eos, dtype=torch.int64, device=run.model.device)
@@ -57,11 +58,15 @@ class Drafter:
         ask = Proposal(here, torch.full_like(here, NONE))
         warped, choice = kit.judge(rows, ask, logits)
         token = choice.tokens[:, 0].masked_fill(~choice.take[:, 0], NONE)
-        if not wanted:
+        if not wanted and self._sure == 0.0:
             return token, None
         if kit.constraint is not None:
             warped = warped.masked_fill(~kit.constraint.mask(rows, here), -torch.inf)
-        return token, warped.log_softmax(-1)
+        law = warped.log_softmax(-1)
+        if self._sure > 0.0:
+            chance = law[:, 0].gather(1, token.clamp(min=0)[:, None])[:, 0].exp()  # [R]
+            token = token.masked_fill(chance < self._sure, NONE)
+        return token, law if wanted else None
 
     def _readable(self, rows: Rows) -> Tensor:
         """[R] bool, rows without an id that only the target's wider padding has: the draft could not even read it."""

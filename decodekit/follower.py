@@ -59,9 +59,10 @@ class Follower(ABC):
         assert seen is not None  # _replay made it
         if seen.shape[1] != tokens.shape[1]:
             seen = torch.nn.functional.pad(seen, (0, tokens.shape[1] - seen.shape[1]), value=NONE)
-        same = (seen != tokens).view(torch.uint8).argmax(1)  # [R] length of the common prefix
-        # A copy, in which the spare column holds no token: rows that differ nowhere differ there.
-        self._seen = torch.nn.functional.pad(tokens[:, :-1], (0, 1), value=NONE)
+        differ = seen != tokens
+        differ[:, -1] = True  # the spare column, in which anything may stand: rows that differ nowhere differ there
+        same = differ.view(torch.uint8).argmax(1)  # [R] length of the common prefix
+        self._seen = tokens.clone()
         return torch.minimum(same, self._have)
 
     def _replay(self, rows: Rows) -> None:

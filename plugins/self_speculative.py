@@ -37,6 +37,8 @@ class SelfSpeculative:
     Args:
         exit: layers that guess.
         k: most guesses per round and row.
+        sure: a row stops guessing, for this round, where its guess is less probable than this in the lower layers. It
+            saves guesses that would be refused; the text is the same.
 
     Raises:
         CompositionError: when bound, if the model has no layer above the exit or its layers cannot be run apart.
@@ -44,6 +46,7 @@ class SelfSpeculative:
 
     exit: Annotated[int, Field(ge=1)]
     k: Annotated[int, Field(ge=1)] = 4
+    sure: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
 
     def bind(self, run: Run) -> SelfDrafter:
         """One reader of the run's model for both roles."""
@@ -66,7 +69,7 @@ class SelfDrafter(StagedReader):
                 f"{forward.layers} layers; lower exit"
             )
         super().__init__(forward, cost, label, (options.exit,))
-        self._drafter = Drafter(run, _Lower(self), forward.vocab, forward.context, options.k)
+        self._drafter = Drafter(run, _Lower(self), forward.vocab, forward.context, options.k, options.sure)
 
     def start(self, rows: Rows) -> None:
         """Nothing to lay out."""

@@ -109,3 +109,16 @@ def test_only_what_is_new_is_absorbed() -> None:
     assert follower.fed == 12  # the copies know their text
     follower.sync(rows, rows.n, again=rows.n - 2)
     assert follower.fed == 16
+
+
+def test_a_row_without_a_guess_is_not_absorbed_anew() -> None:
+    """The spare column, where guesses that are none are written, is no part of the text."""
+    rows, follower = new([[1, 2, 3], [1, 2]]), Recorder()
+    follower.sync(rows, rows.n)
+    at = torch.stack([rows.n, rows.n + 1], 1)
+    guess = torch.tensor([[4, NONE], [NONE, NONE]])
+    rows.write(at, guess, guess != NONE)
+    follower.sync(rows, rows.n + torch.tensor([1, 0]))
+    rows.write(at, guess, guess != NONE)
+    follower.sync(rows, rows.n + torch.tensor([1, 0]))
+    assert follower.fed == 5 + 1

@@ -46,8 +46,8 @@ def drafter() -> Speculative:
 def test_self_speculation_gives_the_text_of_the_whole_model(family: str) -> None:
     for selector in (Greedy(), Sample()):
         plain = run([selector], model(family), PROMPTS, max_tokens=[12, 20, 9], seed=5).texts
-        for exit, k in ((1, 1), (1, 4), (3, 2)):
-            parts = [selector, SelfSpeculative(exit=exit, k=k)]
+        for exit, k, sure in ((1, 1, 0.0), (1, 4, 0.5), (3, 2, 0.0)):
+            parts = [selector, SelfSpeculative(exit=exit, k=k, sure=sure)]
             assert run(parts, model(family), PROMPTS, max_tokens=[12, 20, 9], seed=5).texts == plain
 
 
