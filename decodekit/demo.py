@@ -1,4 +1,4 @@
-"""`decodekit demo`: the main job in six blocks on the embedded models, readable without reading code."""
+"""`decodekit demo`: the main job in eight blocks on the embedded models, readable without reading code."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 import decodekit as dk
+from decodekit import demo_depth
 from decodekit.models.zoo.data import DATABASES, JSON_SCHEMAS, json_prompt, sql_prompt
 
 SENTENCE = (
@@ -27,7 +28,12 @@ def demo(console: Console, trace: Path) -> None:
     for number, block in enumerate((_json, _sql, _speculative, _diffusion), start=1):
         _title(console, number, block.__doc__)
         block(console)
-    _title(console, 5, _particles.__doc__)
+    _title(console, 5, demo_depth.pondering.__doc__)
+    demo_depth.pondering(console, _say)
+    for number, depth in enumerate((demo_depth.skipping, demo_depth.exits), start=6):
+        _title(console, number, depth.__doc__)
+        depth(console, _say, SENTENCE)
+    _title(console, 8, _particles.__doc__)
     _particles(console, trace)
     console.print(f"\ndone in {time.perf_counter() - began:.0f} s")
 

@@ -18,11 +18,12 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 import decodekit as dk
 from decodekit.models import zoo
 from decodekit.models.load import load
+from decodekit.models.zoo.data import json_examples
 from perf.bench import paired, ratio, save
 from perf.loop import endless, prompts
 
@@ -145,6 +146,66 @@ def speculating(damped: float, repeats: int) -> list[dict[str, Any]]:
     ]
 
 
+def trained(repeats: int) -> list[dict[str, Any]]:
+    """The zoo's model with trained exits on its own task, until the end of each text; and its early exits."""
+    folder = str(zoo.path("exits"))
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    asked = [example.prompt for example in json_examples("heldout", 8, SEED)]
+    ids = [tokenizer(one, return_tensors="pt")["input_ids"] for one in asked]
+
+    @torch.inference_mode()
+    def theirs(**options: Any) -> list[list[int]]:
+        found = []
+        for one in ids:
+            out = model.generate(
+                one, max_new_tokens=96, do_sample=False, attention_mask=torch.ones_like(one), **options
+            )
+            found.append(out[0, one.shape[1] :].tolist())
+        return found
+
+    def mine(strategy: str) -> Callable[[], list[list[int]]]:
+        decoder = dk.Decoder(load((model, tokenizer)), strategy)
+        return lambda: [decoder.generate(one, max_tokens=96).tokens for one in asked]
+
+    def fixed() -> list[list[int]]:
+        settings = model.generation_config
+        settings.num_assistant_tokens, settings.num_assistant_tokens_schedule = GUESSES, "constant"
+        settings.assistant_confidence_threshold = 0.0
+        return theirs(assistant_early_exit=4)
+
+    def usual() -> list[list[int]]:
+        model.generation_config = GenerationConfig.from_pretrained(folder)
+        return theirs(assistant_early_exit=4)
+
+    calls = {
+        "plain": mine("greedy"),
+        "self_speculative": mine(f"greedy | self_speculative(exit=4, k={GUESSES})"),
+        "transformers plain": theirs,
+        "transformers early exit": fixed,
+        "transformers early exit, its defaults": usual,
+    }
+    for threshold in (0.8, 0.95, 0.99):
+        calls[f"early_exit {threshold}"] = mine(f"greedy | early_exit(threshold={threshold}, layers=(2, 4, 6))")
+    texts = {name: call() for name, call in calls.items()}
+    timed = paired(calls, repeats)
+    theirs_best = min(
+        ("transformers early exit", "transformers early exit, its defaults"), key=lambda n: timed[n].median
+    )
+    rows: list[dict[str, Any]] = [
+        {
+            "what": f"zoo:exits, {name}",
+            "batch": 1,
+            "seconds": round(timed[name].median, 3),
+            "same texts as plain": sum(a == b for a, b in zip(texts[name], texts["plain"], strict=True)) / len(asked),
+            "against our plain loop": ratio(timed["plain"], timed[name]),
+        }
+        for name in calls
+    ]
+    rows[1]["against transformers early exit"] = ratio(timed[theirs_best], timed["self_speculative"])
+    return rows
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
@@ -154,6 +215,7 @@ def main() -> None:
     repeats = 3 if options.quick else 9
     rows = [row for batch in (1, 16) for row in skipping(batch, repeats)]
     rows += [row for damped in (0.02, 0.1, 0.2) for row in speculating(damped, repeats)]
+    rows += trained(repeats)
     table = Table("what", "batch", "figures")
     for row in rows:
         table.add_row(

@@ -40,6 +40,10 @@ class Pondering:
         steps: extra passes for every token; compute and cache grow by steps + 1.
         top_k: mix only so many of the likeliest tokens; None for the whole vocabulary.
         temperature: of the mixture.
+        scale: "sqrt" multiplies all embeddings by the square root of their width, as checkpoints in the authors' layout
+            need (those that were trained with scaled embeddings; a GPT-NeoX folder with one stray weight loads as it
+            is); "none" takes them as the model does.
+        multiply: whether e_0 also is multiplied by `steps`, the authors' switch for large models.
         residual: "accumulate" adds each mixture to all before it; "replace" adds only the latest to e_0, as the
             authors' Llama code does.
 
@@ -51,6 +55,8 @@ class Pondering:
     top_k: Annotated[int, Field(ge=1)] | None = None
     temperature: Annotated[float, Field(gt=0)] = 1.0
     residual: Literal["accumulate", "replace"] = "accumulate"
+    scale: Literal["none", "sqrt"] = "none"
+    multiply: bool = False
 
     def bind(self, run: Run) -> Scorer:
         """A reader of the run's model with steps + 1 passes."""
@@ -72,7 +78,10 @@ class Passes(Forward):
         super().__init__(model, name, context)
         self._options = options
         self._embed = model.get_input_embeddings()
-        self._scale = float(getattr(self._embed, "scalar_embed_scale", 1.0))  # tables that scale what they look up
+        self._more = self.hidden**0.5 if options.scale == "sqrt" else 1.0
+        # Some tables scale what they look up themselves.
+        self._scale = float(getattr(self._embed, "scalar_embed_scale", 1.0)) * self._more
+        self._first = self._more * (options.steps if options.multiply and options.steps else 1)
 
     def cache(self) -> Caches:
         """One for each pass."""
@@ -80,7 +89,7 @@ class Passes(Forward):
 
     def through(self, given: dict[str, Tensor], position: Tensor, mask: Any, cache: Any, wanted: int) -> Tensor:
         """Logits [B, wanted, V] of the last pass."""
-        first = here = self._embed(given["input_ids"])  # [B, F, H]
+        first = here = self._embed(given["input_ids"]) * self._first  # [B, F, H]
         caches = [None] * self._options.steps if cache is None else cache.each
         for one in caches[: self._options.steps]:
             logits = super().through({"inputs_embeds": here}, position, mask, one, here.shape[1])  # [B, F, V]

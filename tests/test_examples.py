@@ -14,6 +14,7 @@ from decodekit.demo import demo
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 SHOWS = {
+    "depth": ["skipdecode", "the same text: True"],
     "domains": ["AWRS-SMC, 10", "report:"],
     "diffusion": ["tau 1.1:", "rounds"],
     "in_transformers": ["SELECT"],

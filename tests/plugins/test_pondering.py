@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers as hf
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import decodekit as dk
 from decodekit.errors import CompositionError, OptionError
+from decodekit.models.load import load
 from decodekit.models.model import HFModel
 from decodekit.plugins.awrs import Awrs
 from decodekit.plugins.mask import Mask
@@ -94,6 +97,30 @@ def test_it_is_the_formula(family: str) -> None:
     every = Passes(Pondering(steps=2), small(family), family, 32).alone(torch.tensor([text]))
     assert float((one - every).abs().max()) < 1e-10
     assert float((every[0] - by_formula(small(family), text, 0, 1.0, True)).abs().max()) > 1e-3  # it does something
+
+
+def test_a_checkpoint_in_the_authors_layout_loads_with_its_stray_weight(tmp_path: Path) -> None:
+    """GPT-NeoX, one linear layer that nothing uses, embeddings scaled by sqrt(H), the first of them also by S."""
+    model = small("gpt_neox").float()
+    model.save_pretrained(str(tmp_path))
+    weights = load_file(str(tmp_path / "model.safetensors"))
+    save_file(
+        {**weights, "gpt_neox.interpolation.weight": torch.ones(16, 32)},
+        str(tmp_path / "model.safetensors"),
+        metadata={"format": "pt"},
+    )
+    opened = load(str(tmp_path), tokenizer=TableModel(vocab=V, seed=0).tokenizer, dtype="float64")
+    for options in (Pondering(steps=3, scale="sqrt"), Pondering(steps=2, scale="sqrt", multiply=True)):
+        table = opened.hf.get_input_embeddings().weight * 4.0  # sqrt(16)
+        text = torch.tensor([[1, 4, 2, 3]])
+        with torch.inference_mode():
+            here = table[text] * (2 if options.multiply else 1)
+            for _ in range(options.steps):
+                here = here + opened.hf(inputs_embeds=here).logits.softmax(-1) @ table
+            want = opened.hf(inputs_embeds=here).logits
+        got = Passes(options, opened.hf, "neox", 32).alone(text)
+        assert float((got - want).abs().max()) < 1e-12
+    small.cache_clear()
 
 
 def test_nothing_but_the_likeliest_token_is_mixed_where_it_is_cold() -> None:

@@ -4,11 +4,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from . import hops
 from .data import json_examples, sql_examples
 
 _WHAT = {
     "base": "A causal language model (Llama architecture) that writes small JSON records and SQL statements.",
     "draft": "A small causal language model (Llama architecture) that drafts for `base` in speculative decoding.",
+    "deep": "A deep and narrow causal language model (Llama architecture): what `skip` and `exits` were tuned from, "
+    "and what they are compared with.",
+    "skip": "`deep`, tuned under SkipDecode's schedule: `skipdecode(k_min=2, k_max=6, length=32)` decodes it at half "
+    "the mean depth. At full depth it is another model, which it was not trained to be.",
+    "exits": "`deep`, tuned to speak after 2, 4, 6 and 8 layers: for `early_exit` and `self_speculative`.",
+    "hops": "A one-layer GPT-2 that answers what f(f(c)) is, for a permutation f that the prompt lists pair by pair. "
+    "It was trained to ponder three steps: decode it with `pondering(steps=3)` and `max_tokens=1`.",
     "masked": "A bidirectional masked diffusion language model (ModernBERT architecture, all layers global) that fills "
     "a canvas of 48 cells after the prompt: the answer, then `<|end|>` up to the last cell. It is meant for the JSON "
     "task; short SQL statements took part in training as the easier lesson in copying and are not measured.",
@@ -18,6 +28,11 @@ _LIMITS = """## Limits
 Trained on nothing but the sentences and questions of `decodekit.models.zoo.data`: it knows no other wording, no
 other database and no facts. It exists to demonstrate, test and compare decoding strategies on a CPU within seconds.
 All names and addresses are invented; the mail domains are reserved for documentation and testing.
+"""
+_LIMITS_OF_HOPS = """## Limits
+
+It knows this one task with six symbols. With other numbers of pondering steps than three it is worse, and at four hops
+it guesses. What pondering gains here, and where it loses, is in `docs/depth.md`.
 """
 
 
@@ -29,6 +44,13 @@ def _table(figures: dict[str, dict[str, float]]) -> list[str]:
 
 
 def _examples(name: str) -> list[str]:
+    if name == "hops":
+        shown = hops.texts(hops.split("heldout"), 2, torch.Generator().manual_seed(7), queries=1)
+        words = hops.vocabulary()
+        rows = zip(shown.tokens.tolist(), shown.answers[:, 0].tolist(), strict=True)
+        texts = [" ".join(words[token] for token in (*row, answer)) for row, answer in rows]
+        said = "Six pairs `x>f(x)` and a query, such as `c2?` for f(f(c)); the answer is one symbol. Held out:"
+        return ["## Prompts", "", said, "", *(line for text in texts for line in ("```text", text, "```", ""))]
     shown = json_examples("heldout", 2, 7) + ([] if name == "masked" else sql_examples("heldout", 2, 7))
     lines = ["## Prompts", "", "A prompt ends with a newline; the answer ends with `<|end|>`. Held-out examples:", ""]
     for example in shown:
@@ -36,25 +58,37 @@ def _examples(name: str) -> list[str]:
     return lines
 
 
+def _trained(name: str, training: dict[str, Any]) -> str:
+    """What it is made of, and how."""
+    if name == "hops":
+        return (
+            f"{training['parameters']:,} parameters, {training['layers']} layer of width 64, weights in float32. "
+            f"Trained for {training['steps']:,} steps of 64 texts with 16 queries each (seed {training['seed']}, "
+            f"{training['cpu_seconds']} seconds of one CPU core)."
+        )
+    settings = training["settings"]
+    after = f" (arm `{training['arm']}` of `depth_recipe`), after `deep`" if "arm" in training else ""
+    return (
+        f"{training['parameters']:,} parameters, {settings['layers']} layers of width {settings['hidden']}, weights in "
+        f"bfloat16. Trained for {training['steps_done']:,} steps of {settings['batch']} examples{after} (seed "
+        f"{settings['seed']}, {training['cpu_seconds'] // 60} minutes of one CPU core, "
+        f"last loss {training['losses'][-1]})."
+    )
+
+
 def text(name: str, folder: Path) -> str:
     """The card of model ``name`` whose files are in ``folder``."""
     training: dict[str, Any] = json.loads((folder / "training.json").read_text())
     evaluation: dict[str, Any] = json.loads((folder / "evaluation.json").read_text())
-    settings = training["settings"]
-    lines = [f"# zoo:{name}", "", _WHAT[name], ""]
+    lines = [f"# zoo:{name}", "", _WHAT[name], "", _trained(name, training), "", *_examples(name)]
+    unseen = "permutation" if name == "hops" else "name, title or SQL statement"
     lines += [
-        f"{training['parameters']:,} parameters, {settings['layers']} layers of width {settings['hidden']}, weights in "
-        f"bfloat16. Trained for {training['steps_done']:,} steps of {settings['batch']} examples (seed "
-        f"{settings['seed']}, {training['cpu_seconds'] // 60} minutes of one CPU core, "
-        f"last loss {training['losses'][-1]}).",
-        "",
-        *_examples(name),
         "## Figures",
         "",
-        f"Held-out examples (no name, title or SQL statement of theirs occurs in training), {evaluation['decoding']}.",
+        f"Held-out examples (no {unseen} of theirs occurs in training), {evaluation['decoding']}.",
         "",
     ]
-    for task in ("json", "sql"):
+    for task in ("json", "sql", "hops"):
         if task in evaluation:
             lines += [f"### {task.upper()} task", "", *_table(evaluation[task])]
     if "rounds" in evaluation:
@@ -67,4 +101,5 @@ def text(name: str, folder: Path) -> str:
             "",
         ]
         lines += _table(evaluation["acceptance"])
-    return "\n".join(lines) + "\n" + _LIMITS
+    limits = _LIMITS if name != "hops" else _LIMITS_OF_HOPS
+    return "\n".join(lines) + "\n" + limits

@@ -1,4 +1,4 @@
-"""Measure a zoo model on held-out examples: ``python -m decodekit.models.zoo.evaluate base|draft|masked [--n 200]``.
+"""Measure a zoo model on held-out examples: ``python -m decodekit.models.zoo.evaluate NAME [--n 200]``.
 
 Writes ``evaluation.json`` beside the weights; the model card is made from it. Weights are read as shipped (bfloat16)
 and computed with in float32.
@@ -6,20 +6,28 @@ and computed with in float32.
 
 import argparse
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from . import card, decoding, tokenizer
+from decodekit.models import zoo
+
+from . import card, decoding, hops, tokenizer
 from .data import Example, json_examples, sql_examples
 from .scoring import Share, judge_json, judge_sql, share
-from .settings import SETTINGS
 
 FOLDER = Path(__file__).parent
 #: Seed of the held-out examples that the reported figures are measured on.
 SEED = 2024
+#: How models are decoded that were trained for a scorer of their own; the others by transformers' own greedy search.
+STRATEGIES = {
+    "skip": "greedy | skipdecode(2, 6, 32)",
+    "exits": "greedy | early_exit(threshold=0.95, layers=(2, 4, 6))",
+    "hops": "greedy | pondering(steps=3)",
+}
 Table = dict[str, Share]
 
 
@@ -69,15 +77,44 @@ def measure(folder: Path, n: int, base: Path | None = None) -> dict[str, object]
         report["json"] = _plain(score_json(records, answers))
         report["rounds"] = round(rounds, 1)
         return report
-    report["decoding"] = "greedy"
-    report["json"] = _plain(score_json(records, decoding.greedy(model, words, [e.prompt for e in records])))
-    report["sql"] = _plain(score_sql(questions, decoding.greedy(model, words, [e.prompt for e in questions])))
+    strategy = STRATEGIES.get(folder.name)
+    report["decoding"] = f"`{strategy}`" if strategy else "greedy"
+
+    def answers_to(prompts: list[str]) -> list[str]:
+        return _decoded(folder, strategy, prompts) if strategy else decoding.greedy(model, words, prompts)
+
+    if folder.name == "hops":
+        return report | {"hops": _plain(score_hops(answers_to, n))}
+    report["json"] = _plain(score_json(records, answers_to([e.prompt for e in records])))
+    report["sql"] = _plain(score_sql(questions, answers_to([e.prompt for e in questions])))
     if base is not None:
         target = load(base)[0]
         found = {"json": decoding.acceptance(target, model, words, records)}
         found["sql"] = decoding.acceptance(target, model, words, questions)
         report["acceptance"] = _plain({task: share(sum(values), len(values)) for task, values in found.items()})
     return report
+
+
+def _decoded(folder: Path, strategy: str, prompts: list[str]) -> list[str]:
+    """Answers by this library's own loop."""
+    from decodekit.api import Decoder  # which knows the zoo
+
+    decoder = Decoder(str(folder), strategy)
+    parts = [decoder.generate(prompts[at : at + 16], max_tokens=96) for at in range(0, len(prompts), 16)]
+    return [one.text for part in parts for one in part]
+
+
+def score_hops(answers_to: Callable[[list[str]], list[str]], n: int) -> Table:
+    """Shares of right answers over held-out permutations, one query each, by number of hops."""
+    drawn = hops.texts(hops.split("heldout"), 4 * n, torch.Generator().manual_seed(SEED), queries=1)
+    names = hops.vocabulary()
+    answers = answers_to([" ".join(names[token] for token in row) for row in drawn.tokens.tolist()])
+    right = [a.split()[:1] == [names[g]] for a, g in zip(answers, drawn.answers[:, 0].tolist(), strict=True)]
+    table = {}
+    for k in range(1, hops.HOPS + 1):
+        own = [hit for hit, asked in zip(right, drawn.hops[:, 0].tolist(), strict=True) if asked == k]
+        table[f"{k} hops"] = share(sum(own), len(own))
+    return table
 
 
 def _plain(table: Table) -> dict[str, dict[str, float]]:
@@ -87,7 +124,7 @@ def _plain(table: Table) -> dict[str, dict[str, float]]:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Measure an embedded model of the zoo on held-out examples.")
-    parser.add_argument("model", choices=list(SETTINGS))
+    parser.add_argument("model", choices=zoo.names())
     parser.add_argument("--n", type=int, default=200, help="examples a task")
     parser.add_argument("--folder", type=Path, help="folder to measure (default: the package's own)")
     parser.add_argument("--base", type=Path, help="folder of the model that a draft is measured against")
