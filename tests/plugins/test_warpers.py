@@ -16,6 +16,7 @@ from decodekit.plugins.min_p import MinP
 from decodekit.plugins.repetition_penalty import RepetitionPenalty
 from decodekit.plugins.sample import Greedy, Sample
 from decodekit.plugins.temperature import Temperature
+from decodekit.plugins.top_h import TopH
 from decodekit.plugins.top_k import TopK
 from decodekit.plugins.top_p import TopP
 from decodekit.roles import Proposal, Warper
@@ -29,6 +30,7 @@ PAIRS: list[tuple[Any, Any]] = [
     *((TopK(k), reference.TopKLogitsWarper(k)) for k in (1, 2, 7, 300)),
     *((TopP(p), reference.TopPLogitsWarper(p)) for p in (0.01, 0.5, 0.9, 1.0)),
     *((MinP(p), reference.MinPLogitsWarper(p)) for p in (0.0, 0.02, 0.3, 1.0)),
+    *((TopH(a, mode="hf"), reference.TopHLogitsWarper(a)) for a in (0.05, 0.4, 0.9, 1.0)),
     *((RepetitionPenalty(p), reference.RepetitionPenaltyLogitsProcessor(p)) for p in (0.8, 1.0, 1.3)),
 ]
 
