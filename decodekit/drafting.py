@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from decodekit.kit import Run
+from decodekit.members import fitted
 from decodekit.roles import Proposal, Scorer
 from decodekit.rows import NONE, Rows
 
@@ -54,7 +55,7 @@ class Drafter:
     def _guess(self, rows: Rows, here: Tensor, wanted: bool) -> tuple[Tensor, Tensor | None]:
         """([R] token or NONE where the draft found nothing to say, [R, 1, V] log of its law or None)."""
         kit = self._run.kit
-        logits = _fit(self._reader.read(rows, here, here[:, 0] != NONE), self._vocab)  # [R, 1, V]
+        logits = fitted(self._reader.read(rows, here, here[:, 0] != NONE), self._vocab)  # [R, 1, V]
         ask = Proposal(here, torch.full_like(here, NONE))
         warped, choice = kit.judge(rows, ask, logits)
         token = choice.tokens[:, 0].masked_fill(~choice.take[:, 0], NONE)
@@ -82,9 +83,3 @@ def _stacked(laws: list[Tensor], width: int) -> Tensor | None:
         return None
     laws = laws[:width] + laws[-1:] * (width - len(laws))
     return torch.cat(laws, 1)
-
-
-def _fit(logits: Tensor, vocab: int) -> Tensor:
-    """Logits over the target's width: ids that the draft does not have cannot be guessed."""
-    short = vocab - logits.shape[-1]
-    return torch.nn.functional.pad(logits, (0, short), value=-torch.inf) if short > 0 else logits[..., :vocab]

@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from decodekit import uncertainty
 from decodekit.cost import Cost
 from decodekit.errors import CompositionError
 from decodekit.kit import Run
@@ -122,14 +123,9 @@ class Judge:
         if self._options.rule == "cosine":
             if below is None:
                 return torch.zeros(here.shape[:2], dtype=torch.bool, device=here.device)
-            cosine: Tensor = torch.nn.functional.cosine_similarity(here, below, dim=-1)
-            return cosine >= threshold
-        law = self._law(logits).double().softmax(-1)  # NaN at a dead end, which is not certain
-        if self._options.rule == "entropy":
-            return torch.special.entr(law).sum(-1) <= threshold
-        best = law.topk(min(2, law.shape[-1]), -1).values
-        sure: Tensor = best[..., 0] - best[..., 1:].sum(-1) >= threshold
-        return sure
+            return torch.cosine_similarity(here, below, dim=-1) >= threshold
+        law = uncertainty.Reading(self._law(logits))
+        return law.entropy <= threshold if self._options.rule == "entropy" else law.gap >= threshold
 
     def _law(self, logits: Tensor) -> Tensor:
         """[R, K, V] what the selector would see."""

@@ -9,7 +9,8 @@ from pydantic import Field
 from decodekit.about import about_of, form
 from decodekit.drafting import Drafter
 from decodekit.errors import CompositionError
-from decodekit.kit import Model, Run
+from decodekit.kit import Run
+from decodekit.members import same_tokens
 from decodekit.registry import plugin
 from decodekit.roles import Scorer
 
@@ -50,7 +51,7 @@ class Speculative:
             raise CompositionError(
                 f"speculative: the draft {draft.name!r} is not a causal language model; choose one that is"
             )
-        if not _same_tokens(draft, run.model):
+        if not same_tokens(draft, run.model):
             raise CompositionError(
                 f"speculative: the draft {draft.name!r} has other tokens ({draft.vocab}) than the target "
                 f"{run.model.name!r} ({run.model.vocab}); choose a draft with the tokenizer of the target"
@@ -64,13 +65,3 @@ class Speculative:
                 raise CompositionError(f"speculative: scorer={form(self.scorer)} is no scorer; give one, or drop it")
             reader = self.scorer.bind(Run(draft, run.open, run.eos, run.seed, run.cost, label="draft"))
         return Drafter(run, reader, draft.vocab, draft.context, self.k)
-
-
-def _same_tokens(draft: Model, target: Model) -> bool:
-    """Whether id i is the same token in both; only the padding of the embedding matrices may differ."""
-    mine, other = draft.tokenizer, target.tokenizer
-    if mine is other and mine is not None:
-        return True
-    if hasattr(mine, "get_vocab") and hasattr(other, "get_vocab"):
-        return bool(mine.get_vocab() == other.get_vocab())
-    return draft.vocab == target.vocab

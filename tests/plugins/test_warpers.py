@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers.generation import logits_process as reference
 
 from decodekit.errors import OptionError
+from decodekit.kit import Run
 from decodekit.plugins.min_p import MinP
 from decodekit.plugins.repetition_penalty import RepetitionPenalty
 from decodekit.plugins.sample import Greedy, Sample
@@ -21,10 +22,11 @@ from decodekit.plugins.top_k import TopK
 from decodekit.plugins.top_p import TopP
 from decodekit.roles import Proposal, Warper
 from decodekit.rows import NONE, Rows
-from decodekit.testing.harness import run
+from decodekit.testing.harness import opened, run
 from decodekit.testing.oracle import FALSE_ALARM, chi_square, enumerate_law, rows_of
 from decodekit.testing.tables import TableModel
 
+FREE = Run(TableModel(vocab=5, seed=0), opened)
 PAIRS: list[tuple[Any, Any]] = [
     *((Temperature(t), reference.TemperatureLogitsWarper(t)) for t in (0.3, 1.0, 2.5)),
     *((TopK(k), reference.TopKLogitsWarper(k)) for k in (1, 2, 7, 300)),
@@ -62,7 +64,7 @@ def test_equal_to_transformers(warper: Any, process: Any, seed: int, vocab: int,
     logits = logits.round() if ties else logits
     before = logits.clone()
     there = ask.at != NONE
-    out = warper.bind(None).warp(rows, ask, logits)
+    out = warper.bind(FREE).warp(rows, ask, logits)
     expected = each_alone(process, rows, ask, logits)
     if isinstance(warper, MinP):  # the cut is decided on logits: a ratio within rounding of p may go either way
         ratio = logits.softmax(-1) / logits.softmax(-1).amax(-1, keepdim=True)

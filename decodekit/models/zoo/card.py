@@ -45,9 +45,9 @@ def _table(figures: dict[str, dict[str, float]]) -> list[str]:
 
 def _examples(name: str) -> list[str]:
     if name == "hops":
-        shown = hops.texts(hops.split("heldout"), 2, torch.Generator().manual_seed(7), queries=1)
+        drawn = hops.texts(hops.split("heldout"), 2, torch.Generator().manual_seed(7), queries=1)
         words = hops.vocabulary()
-        rows = zip(shown.tokens.tolist(), shown.answers[:, 0].tolist(), strict=True)
+        rows = zip(drawn.tokens.tolist(), drawn.answers[:, 0].tolist(), strict=True)
         texts = [" ".join(words[token] for token in (*row, answer)) for row, answer in rows]
         said = "Six pairs `x>f(x)` and a query, such as `c2?` for f(f(c)); the answer is one symbol. Held out:"
         return ["## Prompts", "", said, "", *(line for text in texts for line in ("```text", text, "```", ""))]
