@@ -38,9 +38,9 @@ class Line:
 
     items: how many. score: mean, None for tasks without a score. difference: to the baseline over the same items;
     p: of that difference, corrected. valid: share of results that the constraint calls complete, None without one.
-    The rest is cost: per generated token (`calls` of the target, `fed` tokens of all models, `gflops`, `checks`,
-    `masks`, `rounds`), `speed` as ratio to the baseline's tokens per second in the same run (median over units, with
-    quartiles), `ess` the mean effective sample size, `tokens` per second, `peak_mb` of the process.
+    The rest is cost: per generated token (`calls` of the target, `fed` tokens and decoder `layers` of all models,
+    `gflops`, `checks`, `masks`, `rounds`), `speed` as ratio to the baseline's tokens per second in the same run (median
+    over units, with quartiles), `ess` the mean effective sample size, `tokens` per second, `peak_mb` of the process.
     """
 
     task: str
@@ -53,6 +53,7 @@ class Line:
     valid: float | None
     calls: float
     fed: float
+    layers: float
     gflops: float
     checks: float
     masks: float
@@ -116,6 +117,7 @@ def _line(
         valid=statistics.fmean(valid) if valid else None,
         calls=_total(told, "calls", "target") / made,
         fed=_total(told, "fed") / made,
+        layers=_total(told, "layers") / made,
         gflops=_total(told, "flops") / made / 1e9,
         checks=sum(row["cost"]["checks"] for row in told) / made,
         masks=sum(row["cost"]["masks"] for row in told) / made,

@@ -31,8 +31,8 @@ All names and addresses are invented; the mail domains are reserved for document
 """
 _LIMITS_OF_HOPS = """## Limits
 
-It knows this one task with six symbols. With other numbers of pondering steps than three it is worse, and at four hops
-it guesses. What pondering gains here, and where it loses, is in `docs/depth.md`.
+It knows this one task with six symbols. With fewer or more steps of pondering it is worse, and four hops are more than
+it has learnt. What pondering gains here, and where it loses, is in `docs/depth.md`.
 """
 
 

@@ -100,7 +100,10 @@ def _decoded(folder: Path, strategy: str, prompts: list[str]) -> list[str]:
     from decodekit.api import Decoder  # which knows the zoo
 
     decoder = Decoder(str(folder), strategy)
-    parts = [decoder.generate(prompts[at : at + 16], max_tokens=96) for at in range(0, len(prompts), 16)]
+    parts = [
+        decoder.generate(prompts[at : at + 16], max_tokens=1 if folder.name == "hops" else 96)
+        for at in range(0, len(prompts), 16)
+    ]
     return [one.text for part in parts for one in part]
 
 

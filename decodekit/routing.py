@@ -1,0 +1,59 @@
+"""Which positions a dearer model is asked at: rules on one signal, rules that were fitted, and controls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Literal
+
+import torch
+from torch import Tensor
+
+from decodekit import noise
+from decodekit.errors import CompositionError
+from decodekit.fitting import Fitted
+from decodekit.rows import Rows
+from decodekit.uncertainty import RISING, Reading
+
+Route = Literal["always", "never", "random", "entropy", "top1", "gap", "varentropy", "fitted"]
+Router = Callable[[Rows, Tensor, Reading], Tensor]
+"""(rows, at [R, K], the fast model's reading [R, K]) -> [R, K] bool, where the dearer model is asked."""
+USUAL: Final = {"random": 0.2, "entropy": 1.0, "top1": 0.5, "gap": 0.4, "varentropy": 2.0}
+"""Thresholds that are used where none is given. FS-GEN's code halves the gap: its 0.2 is 0.4 here."""
+_SALT: Final = 1 << 17
+"""Salt of the random router: outside those that strategies use."""
+
+
+def router(route: str, threshold: float | None, fitted: str | None, who: str) -> Router:
+    """The rule that `route` names; `who` is named in errors.
+
+    Raises:
+        CompositionError: a threshold out of range or beside a rule that has none, or no fitted file.
+    """
+    if (fitted is not None) != (route == "fitted"):
+        raise CompositionError(f"{who}: route={route!r} and fitted={fitted!r} go together: give both, or neither")
+    if route == "fitted":
+        assert fitted is not None
+        rule = Fitted.load(fitted, who)
+        return lambda rows, at, reading: rule.asks(reading)
+    if route in ("always", "never"):
+        if threshold is not None:
+            raise CompositionError(f"{who}: route={route!r} has no threshold; drop threshold={threshold}")
+        return lambda rows, at, reading: torch.full_like(at, route == "always", dtype=torch.bool)
+    limit = USUAL[route] if threshold is None else threshold
+    within(route, limit, who)
+    if route == "random":
+        return lambda rows, at, reading: noise.uniform(rows.stream, at, _SALT) < limit
+    return lambda rows, at, reading: beyond(route, reading.signal(route), limit)
+
+
+def beyond(signal: str, value: Tensor, limit: float) -> Tensor:
+    """Bool like `value`: more uncertain than `limit`."""
+    return value > limit if RISING[signal] else value < limit
+
+
+def within(signal: str, limit: float, who: str) -> None:
+    """Raise CompositionError where a threshold can never be met."""
+    highest = 1.0 if signal in ("random", "top1", "gap") else float("inf")
+    if not 0.0 <= limit <= highest:
+        top = "1" if highest == 1.0 else "infinity"
+        raise CompositionError(f"{who}: threshold={limit} of {signal} is out of range; give one between 0 and {top}")
