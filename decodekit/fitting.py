@@ -24,7 +24,7 @@ from decodekit.errors import CompositionError
 from decodekit.kit import Model
 from decodekit.members import fitted as widened
 from decodekit.rows import Rows
-from decodekit.uncertainty import RISING, SIGNALS, Reading
+from decodekit.uncertainty import ANSWER, RISING, SIGNALS, Reading
 
 VERSION: Final = 1
 Floats = npt.NDArray[np.float64]
@@ -77,7 +77,7 @@ class Fitted:
         except (OSError, ValueError) as problem:
             raise CompositionError(f"{who}: the fitted file {str(path)!r} cannot be read: {problem}") from problem
         known = isinstance(found, dict) and found.pop("version", None) == VERSION
-        if not known or not set(found.get("weights", "?")) <= set(SIGNALS):
+        if not known or not set(found.get("weights", "?")) <= {*SIGNALS, *ANSWER}:
             raise CompositionError(
                 f"{who}: {str(path)!r} is no fitted file of version {VERSION}; make one with `decodekit fit`"
             )

@@ -67,6 +67,7 @@ class Recorder:
     def round(self, what: Round) -> None:
         """Add to the sums, and copy what the trace keeps."""
         rows, ask, choice = what.rows, what.ask, what.choice
+        self._begin_again(rows)
         took = what.take & (choice.tokens != NONE)  # [R, K]
         law = what.logits.log_softmax(-1)  # [R, K, V]
         logp = _at(law, choice.tokens)  # [R, K]
@@ -110,8 +111,15 @@ class Recorder:
             self._sums = self._sums + torch.cat(self._pending, 1).sum(1, dtype=torch.float64)
             self._pending = []
 
+    def _begin_again(self, rows: Rows) -> None:
+        """Forget the sums of rows that were set back to their prompt."""
+        for where in rows.reopened:
+            self._sums = self.logp.masked_fill(where, 0.0)
+        rows.reopened.clear()
+
     def moved(self, rows: Rows, index: Tensor) -> None:
         """Follow the rows; the sums of those that left are settled."""
+        self._begin_again(rows)
         gone = len(rows.retired) - len(self.left)
         if gone:
             logp = self.logp

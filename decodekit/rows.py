@@ -63,6 +63,7 @@ class Rows:
         sample: [R] int64, number of the slot within its group.
         retired: rows that left the batch, in the order in which they left.
         moves: every index that ever rearranged the rows, oldest first; followers replay them.
+        reopened: which rows began again, [R] bool each time.
         facts: what plugins had to tell in this round (:meth:`tell`); the recorder takes them over.
         columns: extra per-row tensors of plugins ([R, ...]); they travel with the lineage.
     """
@@ -87,6 +88,7 @@ class Rows:
         self.reasons: list[str] = []
         self.remarks: list[str] = []
         self.facts: list[Fact] = []
+        self.reopened: list[Tensor] = []
         self.columns: dict[str, Tensor] = {}
 
     def __len__(self) -> int:
@@ -144,6 +146,15 @@ class Rows:
         """Why `row` is done; empty while it is not."""
         code = int(self.reason[row])
         return self.reasons[code] if code != NONE else ""
+
+    def reopen(self, where: Tensor) -> None:
+        """Rows `where` [R] bool begin again after their prompt, with the noise that they had; nothing is kept."""
+        self.reopened.append(where)
+        self.n = torch.where(where, self.start, self.n)
+        past = torch.arange(self.tokens.shape[1], device=self.device) >= self.start[:, None]
+        self.final = self.final & ~(where[:, None] & past)
+        self.done, self.logw = self.done & ~where, self.logw.masked_fill(where, 0.0)
+        self.reason, self.note = (code.masked_fill(where, NONE) for code in (self.reason, self.note))
 
     def remark(self, row: int, words: str) -> None:
         """Note what went wrong with `row`; the user reads it where the row is the answer."""

@@ -80,23 +80,30 @@ _ASK: Final[dict[str, Callable[[Reading], Tensor]]] = {
 }
 
 
-class Quantiles:
-    """Running quantiles of token log-probabilities, row by row.
+ANSWER: Final = ("sum", "mean", "q0", "q10", "q25", "q50", "q75", "q90", "q100")
+"""What is known of a whole answer from the log-probabilities of its tokens (cascades, arXiv 2404.10136, section 3)."""
 
-    values: [R, T] log-probabilities in the order of the tokens, NaN where there is none yet.
+
+class Answers:
+    """Running sums, means and quantiles of token log-probabilities, row by row.
+
+    values: [R, T] log-probabilities in the order of the tokens, NaN where there is none (yet).
     """
 
     def __init__(self, values: Tensor) -> None:
         self.values = values
 
-    def at(self, q: float) -> Tensor:
-        """[R] the q-quantile (0: the least probable token), NaN for rows without tokens."""
+    def feature(self, name: str) -> Tensor:
+        """[R] by name, one of :data:`ANSWER`; NaN for rows without tokens, except for the sum."""
+        if name == "sum":
+            return self.values.nansum(-1)
+        return self.values.nanmean(-1) if name == "mean" else self.quantile(int(name[1:]) / 100)
+
+    def quantile(self, q: float) -> Tensor:
+        """[R] the q-quantile; 0 is the least probable token."""
         return self.values.nanquantile(q, -1)
 
-    def total(self) -> Tensor:
-        """[R] sum (Chow-sum)."""
-        return self.values.nansum(-1)
-
-    def mean(self) -> Tensor:
-        """[R] mean (Chow-average), NaN for rows without tokens."""
-        return self.values.nanmean(-1)
+    @property
+    def lengths(self) -> Tensor:
+        """[R] how many tokens there are."""
+        return (~self.values.isnan()).sum(-1)
