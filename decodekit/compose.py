@@ -253,6 +253,7 @@ def bind(composition: Composition, run: Run, *, stops: Sequence[Stop] = (), obse
         return [bound[i] for i in places] if places or role not in CORE else [CORE[role].bind(run)]
 
     run.needs = composition.needs
+    run.limits = tuple(part for part in composition.parts if "constraint" in _about(part).roles)
     limits: list[Constraint] = answers("constraint")
     run.constraint = Product(limits) if len(limits) > 1 else next(iter(limits), None)
     warpers = answers("warper")

@@ -81,6 +81,7 @@ class Run:
     open: opens another model by path, hub name, `zoo:NAME`, or passes a loaded one through.
     eos: ids that end a text in this run (empty: none does).
     needs: capabilities that some plugin of the composition reads.
+    limits: the constraint plugins of the run, for whoever needs one more bound instance (:func:`another_constraint`).
     label: under which the work of the model is counted.
     """
 
@@ -92,4 +93,5 @@ class Run:
     constraint: Constraint | None = None
     needs: frozenset[str] = frozenset()
     label: str = "target"
+    limits: tuple[Any, ...] = ()
     kit: Kit = field(init=False)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from decodekit.kit import Run
 from decodekit.roles import Constraint
 from decodekit.rows import NONE, Rows
 
@@ -89,3 +90,9 @@ class Product:
         """What each part that can say it expected after the final text of `row`."""
         asks = [getattr(part, "explain", None) for part in self.parts]
         return "; and ".join(str(ask(rows, row)) for ask in asks if ask is not None)
+
+
+def another_constraint(run: Run) -> Constraint | None:
+    """The constraint of a run once more, bound for rows of one's own: bound ones follow the rows of the run."""
+    bound: list[Constraint] = [limit.bind(run) for limit in run.limits]
+    return Product(bound) if len(bound) > 1 else next(iter(bound), None)
