@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from decodekit import __version__
 from decodekit.cli_compare import compare
 from decodekit.cli_demo import demo
+from decodekit.cli_fit import fit
 from decodekit.cli_generate import generate
 from decodekit.cli_lists import models, strategies
 from decodekit.errors import DecodekitError
@@ -60,6 +61,7 @@ def _root(
 
 app.command()(generate)
 app.command()(compare)
+app.command()(fit)
 app.command()(strategies)
 app.command()(models)
 app.command()(demo)

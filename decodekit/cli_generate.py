@@ -46,7 +46,7 @@ def generate(
     trace: Annotated[Path | None, typer.Option(help="Save the trace here (.npz).", rich_help_panel=_OUTPUT)] = None,
 ) -> None:
     """Generate text with a model, a strategy and a constraint."""
-    asked = _asked(prompt, prompts)
+    asked = asked_of(prompt, prompts)
     if stream and (as_json or len(asked) != 1 or n != 1):
         raise OptionError("--stream prints one growing text: drop --json, -n and further prompts, or --stream")
     chosen = _constraint(json_schema, regex, choice, sql_schema, database)
@@ -106,7 +106,8 @@ def _asks_many(result: Result) -> bool:
     return len(result.samples) == len({sample.population for sample in result.samples})
 
 
-def _asked(prompt: str | None, file: Path | None) -> list[Any]:
+def asked_of(prompt: str | None, file: Path | None) -> list[Any]:
+    """The prompts of a command line: one, or those of a file."""
     if (prompt is None) == (file is None):
         raise PromptError("give either a prompt (or - for standard input) or --prompts FILE")
     if file is None:

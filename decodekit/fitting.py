@@ -122,31 +122,38 @@ def by_rate(seen: Observed, signal: str, rate: float) -> Fitted:
     return _described(rule, seen, {"method": "rate", "signal": signal, "asked for": rate})
 
 
-def logistic(seen: Observed, rate: float | None = None, steps: int = 500, decay: float = 1e-3) -> Fitted:
-    """Logistic regression of disagreement on all signals, classes weighed alike; asks at p > 1/2, or at a `rate`.
+def logistic(seen: Observed, rate: float | None = None) -> Fitted:
+    """Logistic regression of disagreement on all signals; asks at p > 1/2, or at a share of `rate` of the positions."""
+    weights, bias, mean, scale = balanced(seen.signals, seen.mismatch)
+    rule = Fitted(weights, 0.0, bias, mean, scale)
+    if rate is not None:
+        rule = Fitted(weights, float(np.quantile(rule.score(seen.signals), 1 - rate)), bias, mean, scale)
+    return _described(rule, seen, {"method": "logistic", "asked for": rate})
 
-    Full-batch Newton steps with an L2 penalty `decay` on the weights: deterministic, no seed.
+
+def balanced(
+    features: Mapping[str, Floats], labels: npt.NDArray[np.bool_], decay: float = 1e-3, steps: int = 200
+) -> tuple[dict[str, float], float, dict[str, float], dict[str, float]]:
+    """(weights, bias, mean, scale) of a logistic regression, both classes weighing the same.
+
+    Newton's method on all data with an L2 penalty `decay` on the weights: deterministic, without a seed.
     """
-    raw = np.stack([seen.signals[name] for name in SIGNALS], 1)  # [N, 4]
+    raw = np.stack(list(features.values()), 1)  # [N, F]
     mean, scale = raw.mean(0), raw.std(0) + 1e-12
-    x = np.concatenate([(raw - mean) / scale, np.ones((len(raw), 1))], 1)  # [N, 5]
-    y = seen.mismatch.astype(np.float64)
-    share = min(max(y.mean(), 1e-9), 1 - 1e-9)
-    balance = np.where(seen.mismatch, 0.5 / share, 0.5 / (1 - share)) / len(y)
+    x = np.concatenate([(raw - mean) / scale, np.ones((len(raw), 1))], 1)  # [N, F + 1]
+    share = min(max(float(labels.mean()), 1e-9), 1 - 1e-9)
+    weight = np.where(labels, 0.5 / share, 0.5 / (1 - share)) / len(raw)
+    ridge = np.diag([decay] * raw.shape[1] + [1e-9])
     w = np.zeros(x.shape[1])
-    ridge = np.diag([decay] * (x.shape[1] - 1) + [1e-9])
     for _ in range(steps):
         p = 1 / (1 + np.exp(-np.clip(x @ w, -50, 50)))
-        gradient = x.T @ (balance * (p - y)) + ridge @ w
-        move = np.linalg.solve(x.T @ (x * (balance * p * (1 - p))[:, None]) + ridge, gradient)
-        w = w - move
+        gradient = x.T @ (weight * (p - labels)) + ridge @ w
+        move = np.linalg.solve(x.T @ (x * (weight * p * (1 - p))[:, None]) + ridge, gradient)
+        w = w - np.clip(move, -5.0, 5.0)
         if np.abs(move).max() < 1e-10:
             break
-    named = [dict(zip(SIGNALS, map(float, v), strict=True)) for v in (w[:-1], mean, scale)]
-    rule = Fitted(named[0], 0.0, float(w[-1]), named[1], named[2])
-    if rate is not None:
-        rule = Fitted(named[0], float(np.quantile(rule.score(seen.signals), 1 - rate)), rule.bias, named[1], named[2])
-    return _described(rule, seen, {"method": "logistic", "asked for": rate})
+    named = [dict(zip(features, map(float, v), strict=True)) for v in (w[:-1], mean, scale)]
+    return named[0], float(w[-1]), named[1], named[2]
 
 
 def _described(rule: Fitted, seen: Observed, made: dict[str, Any]) -> Fitted:

@@ -169,11 +169,12 @@ def plan_of(
         arms = tuple(replace(Arm.of(text), name=name) for name, text in strategies.items())
     else:
         arms = tuple(one if isinstance(one, Arm) else Arm.of(one) for one in strategies)
-    made = tuple(_task(one) for one in tasks)
+    made = tuple(task_of(one) for one in tasks)
     return Plan(tuple(models), made, arms, **options)
 
 
-def _task(given: str | Task) -> Task:
+def task_of(given: str | Task) -> Task:
+    """A task from its spec."""
     found = parse_task(given) if isinstance(given, str) else given
     if about_of(found) is None or not isinstance(found, Task):
         raise SpecError(f"{form(found)} is no task; give a spec such as 'sql(limit=50)', or a registered task plugin")
