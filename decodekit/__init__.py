@@ -26,9 +26,12 @@ if TYPE_CHECKING:
     from decodekit.trace import Trace
 
 _HOME = {
+    "Adaptive": "decodekit.adaptive",
+    "Bundle": "decodekit.adaptive",
     "Decoder": "decodekit.api",
     "DecodekitError": "decodekit.errors",
     "Piece": "decodekit.results",
+    "Probe": "decodekit.adaptive",
     "Result": "decodekit.results",
     "Sample": "decodekit.results",
     "Strategy": "decodekit.spec",
@@ -44,9 +47,12 @@ _HOME = {
 _MODULES = ("critics", "diagnostics", "potentials")
 
 __all__ = [
+    "Adaptive",
+    "Bundle",
     "DecodekitError",
     "Decoder",
     "Piece",
+    "Probe",
     "Result",
     "Sample",
     "Strategy",

@@ -17,12 +17,15 @@ class What(StrEnum):
 
     router = "router"
     cascade = "cascade"
+    probe = "probe"
 
 
 def fit(
-    what: Annotated[What, typer.Argument(help="router: tokens, for fast_slow and adadec; cascade: whole answers.")],
+    what: Annotated[
+        What, typer.Argument(help="router: tokens, for fast_slow and adadec; cascade: whole answers; probe: requests.")
+    ],
     out: Annotated[Path, typer.Option(help="Where the fitted file goes (JSON).")],
-    fast: Annotated[str, typer.Option(help="The cheap model.")] = "zoo:draft",
+    fast: Annotated[str, typer.Option(help="The cheap model; the model of a probe.")] = "zoo:draft",
     slow: Annotated[str, typer.Option(help="The dear model.")] = "zoo:base",
     prompts: Annotated[Path | None, typer.Option(help="A file: a prompt per line, or JSON lines.")] = None,
     task: Annotated[str | None, typer.Option(help="Or the prompts of a task, such as 'json(limit=50)'.")] = None,
@@ -34,6 +37,10 @@ def fit(
     seed: Annotated[int, typer.Option(help="Of the noise field.")] = 0,
 ) -> None:
     """Fit a rule: where a fast model should ask a slow one, or which answers it should hand over."""
+    asked, quality = _asked(prompts, task)
+    if what is What.probe:
+        _probe(fast, asked, quality, out, strategy, max_tokens, seed)
+        return
     if not 0.0 < rate < 1.0:
         raise OptionError(f"--rate {rate} is no share; give one between 0 and 1")
     known = SIGNALS if what is What.router else ANSWER
@@ -43,7 +50,6 @@ def fit(
 
     from decodekit import calibrate
 
-    asked, quality = _asked(prompts, task)
     common: dict[str, Any] = {"rate": rate, "strategy": strategy, "most": max_tokens, "seed": seed}
     if what is What.router:
         rule, _ = calibrate.router(fast, slow, asked, signal=signal or usual, learned=learned, **common)
@@ -54,7 +60,23 @@ def fit(
             fast, slow, asked, feature=signal or usual, quality=quality if learned else None, **common
         )
     rule.save(out)
-    for name, value in rule.made.items():
+    _say(rule.made, out)
+
+
+def _probe(model: str, asked: list[Any], quality: Any, out: Path, strategy: str, most: int, seed: int) -> None:
+    """Fit and save a probe; answers are sampled unless the user names a strategy."""
+    from decodekit.probing import fit_probe
+
+    if quality is None:
+        raise OptionError("fit probe needs --task, whose scores say which answers are right")
+    chosen = None if strategy == "greedy" else strategy
+    probe = fit_probe(model, asked, quality, strategy=chosen, most=most, seed=seed)
+    probe.save(out)
+    _say(probe.made, out)
+
+
+def _say(made: dict[str, Any], out: Path) -> None:
+    for name, value in made.items():
         typer.echo(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
     typer.echo(f"saved: {out}")
 

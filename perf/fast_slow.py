@@ -186,9 +186,9 @@ def plots(
     axes.set(xlabel="position in the answer", ylabel="tokens that are other (%)", title="CoF by position (oracle)")
     figure.savefig(IMAGES / "cof_by_position.png", dpi=110, bbox_inches="tight")
     figure, axes = pyplot.subplots(figsize=(6, 4))
-    bins = np.linspace(0, max(2.0, float(np.quantile(seen.signals["entropy"], 0.999))), 40)
+    edges = np.linspace(0, max(2.0, float(np.quantile(seen.signals["entropy"], 0.999))), 40)
     for label, where in (("agree", ~seen.mismatch), ("disagree", seen.mismatch)):
-        axes.hist(seen.signals["entropy"][where], bins, density=True, alpha=0.6, label=label)
+        axes.hist(seen.signals["entropy"][where], edges, density=True, alpha=0.6, label=label)
     axes.axvline(at, color="black", ls="--", label="threshold for 10 %")
     axes.set(xlabel="entropy of zoo:draft (nats)", ylabel="density", yscale="log", title="Where the models disagree")
     axes.legend()
