@@ -1,4 +1,4 @@
-"""`decodekit demo`: the main job in eight blocks on the embedded models, readable without reading code."""
+"""`decodekit demo`: the main job in nine blocks on the embedded models, readable without reading code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 import decodekit as dk
-from decodekit import demo_depth
+from decodekit import demo_depth, demo_together
 from decodekit.models.zoo.data import DATABASES, JSON_SCHEMAS, json_prompt, sql_prompt
 
 SENTENCE = (
@@ -33,7 +33,9 @@ def demo(console: Console, trace: Path) -> None:
     for number, depth in enumerate((demo_depth.skipping, demo_depth.exits), start=6):
         _title(console, number, depth.__doc__)
         depth(console, _say, SENTENCE)
-    _title(console, 8, _particles.__doc__)
+    _title(console, 8, demo_together.fast_slow.__doc__)
+    demo_together.fast_slow(console, _say, SENTENCE)
+    _title(console, 9, _particles.__doc__)
     _particles(console, trace)
     console.print(f"\ndone in {time.perf_counter() - began:.0f} s")
 

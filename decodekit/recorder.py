@@ -18,7 +18,8 @@ from torch import Tensor
 from decodekit.cost import Cost
 from decodekit.roles import Round
 from decodekit.rows import NONE, Fact, Rows
-from decodekit.trace import EVENT_COLUMNS, FACT_COLUMNS, Array, Trace, joined
+from decodekit.trace import EVENT_COLUMNS, FACT_COLUMNS, MORE_COLUMNS, Array, Trace, joined
+from decodekit.uncertainty import Reading
 
 FLUSH: Final = 64
 _LEAST: Final = -1e4  # stands for log 0, which times 0 would be NaN
@@ -92,6 +93,7 @@ class Recorder:
         if self._top_k:
             top = law.topk(min(self._top_k, law.shape[-1]), -1)
             cells["top_logps"], cells["top_ids"] = top.values, top.indices
+            cells["varentropy"] = Reading(what.logits).varentropy
         cells["entropy"] = -torch.linalg.vecdot(law.exp(), law.clamp(min=_LEAST))  # three times faster than entr
         lines = {"group": rows.group, "slot": rows.sample}
         self._kept.append(_Kept(what.number, self._word(ask.by), cells, lines))
@@ -249,7 +251,7 @@ def _events(kept: list[_Kept]) -> dict[str, Array]:
         "entropy": (entropy, entropy),
     }
     columns = {name: pick(*values[name], kind) for name, kind in EVENT_COLUMNS.items()}
-    for name, kind in (("top_ids", np.int32), ("top_logps", np.float32)):
+    for name, kind in MORE_COLUMNS.items():
         if name in kept[0].cells:
             columns[name] = np.stack([cells(name)] * 2, 3)[mask].astype(kind)
     return columns

@@ -39,6 +39,9 @@ EVENT_COLUMNS: Final = {
 """Columns of an event and their types. Log-probabilities are natural; the three laws are never mixed."""
 
 
+MORE_COLUMNS: Final = {"top_ids": np.int32, "top_logps": np.float32, "varentropy": np.float32}
+"""With top-k alone: the likeliest tokens [E, k] and what they were given, and the variance of -ln p in nats squared."""
+
 FACT_COLUMNS: Final = {
     "round": np.int32,
     "name": np.int16,  # index into header["facts"]
@@ -89,6 +92,23 @@ class Trace:
             return dict(self._facts)
         mine = np.isin(self._facts["group"], self.groups)
         return {name: column[mine] for name, column in self._facts.items()}
+
+    def signal(self, name: str) -> Array:
+        """[E] "entropy", "varentropy", "top1" or "gap" of the plain model's law (:mod:`decodekit.uncertainty`).
+
+        All but the entropy need a trace with `top_k` of 2 or more.
+        """
+        if name == "entropy":
+            return self.events["entropy"]
+        best = self.events.get("top_logps")
+        if name not in ("varentropy", "top1", "gap"):
+            raise DecodekitError(f"no signal is called {name!r}; the trace knows entropy, varentropy, top1 and gap")
+        if best is None or best.shape[1] < 2:
+            raise DecodekitError(f"{name} was not recorded; give top_k=2 or more to the call that makes the trace")
+        if name == "varentropy":
+            return self.events["varentropy"]
+        first: Array = np.exp(best[:, 0])
+        return first if name == "top1" else first - np.exp(best[:, 1])
 
     def told(self, name: str, group: int) -> dict[str, Array]:
         """`round`, `slot` and `value` of what was told under `name` of one group, in the order of the rounds."""

@@ -17,6 +17,7 @@ SHOWS = {
     "depth": ["skipdecode", "the same text: True"],
     "domains": ["AWRS-SMC, 10", "report:"],
     "diffusion": ["tau 1.1:", "rounds"],
+    "fast_slow": ["asks when unsure", "large model asked"],
     "in_transformers": ["SELECT"],
     "json_record": ['{"number":', "Order(number="],
     "particles": ["SELECT name FROM", "log evidence:"],

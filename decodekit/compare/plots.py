@@ -82,6 +82,36 @@ def population(data: dict[str, Any]) -> str:
     return _svg(figure)
 
 
+def collaboration(rows: Sequence[Any]) -> str:
+    """Share of tokens asked for and changed by position, and the fast model's entropy where they were and were not."""
+    lengths = [row["length"] for row in rows]
+    told = {name: [v for row in rows for v in row["told"].get(name, [])] for name in _TOLD}
+    figure, (upper, lower) = _figure(4.2, 2)
+    step = max(1, math.ceil(max(lengths, default=1) / 24))
+    edges = range(0, max(lengths, default=1) + step, step)
+    for i, name in enumerate(("position asked", "position changed")):
+        share = []
+        for low in edges:
+            there = sum(min(max(n - low, 0), step) for n in lengths)
+            share.append(100 * sum(low <= v < low + step for v in told[name]) / there if there else math.nan)
+        upper.step(list(edges), share, where="post", color=_colour(i), label=name.removeprefix("position "))
+    upper.set_xlabel("position in the answer")
+    upper.set_ylabel("% of tokens")
+    upper.legend(frameon=False, labelcolor=GREY, fontsize=8)
+    top = max([1.0, *told["entropy, kept"], *told["entropy, changed"]])
+    for i, name in enumerate(("entropy, kept", "entropy, changed")):
+        if told[name]:
+            lower.hist(told[name], 30, (0, top), density=True, alpha=0.6, color=_colour(i), label=name[9:])
+    lower.set_yscale("log")
+    lower.set_xlabel("entropy of the fast model (nats)")
+    lower.set_ylabel("density")
+    lower.legend(frameon=False, labelcolor=GREY, fontsize=8)
+    return _svg(figure)
+
+
+_TOLD: Final = ("position asked", "position changed", "entropy, kept", "entropy, changed")
+
+
 def _figure(height: float, panels: int = 1) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 

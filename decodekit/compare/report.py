@@ -152,6 +152,7 @@ def page(found: Sequence[Line], plan: Plan, manifest: Row, rows: Sequence[Row], 
             "lines": [{"cells": cells(line, plan.base), "front": line.front} for line in mine],
             "plots": plots.of(mine),
             "populations": _populations(task, model, closings),
+            "collaborations": _collaborations(task, model, rows),
             "examples": _examples(task, rows),
         }
         for (task, model), mine in groups(found).items()
@@ -173,6 +174,15 @@ def _populations(task: str, model: str, closings: Sequence[Row]) -> list[tuple[s
         if row["task"] == task and row["model"] == model and row.get("population") and row["arm"] not in first:
             first[row["arm"]] = plots.population(row["population"])
     return list(first.items())
+
+
+def _collaborations(task: str, model: str, rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """(strategy, plot) of where several models worked together, for every strategy that told of it."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        if row["task"] == task and row["model"] == model and "position asked" in row.get("told", {}):
+            found.setdefault(row["arm"], []).append(row)
+    return [(arm, plots.collaboration(mine)) for arm, mine in found.items()]
 
 
 def _examples(task: str, rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -154,7 +154,20 @@ def _row(unit: Unit, task: Task, item: Item, result: Result) -> Row:
         "ess": _ess(result.samples),
         "posterior": list(result.posterior().items())[:20] if len(result.samples) > 1 else [],
         "message": result.message,
+        "told": _told(result),
     }
+
+
+def _told(result: Result) -> dict[str, list[float]]:
+    """What plugins told of this answer, by name; of populations see :func:`_population`."""
+    trace = result.trace
+    if trace is None:
+        return {}
+    names = [name for name in trace.header["facts"] if not name.startswith("smc.")]
+    found = {
+        name: [value for g in trace.groups or () for value in trace.told(name, g)["value"].tolist()] for name in names
+    }
+    return {name: [round(value, 4) for value in values if value == value] for name, values in found.items() if values}
 
 
 def _expected(samples: tuple[Sample, ...], scores: dict[str, float | None]) -> float | None:

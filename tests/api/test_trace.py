@@ -12,6 +12,7 @@ import torch
 import decodekit as dk
 from decodekit.errors import DecodekitError
 from decodekit.trace import EVENT_COLUMNS
+from decodekit.uncertainty import SIGNALS, Reading
 
 
 def law(model: Any, prompt: list[int], tokens: list[int]) -> torch.Tensor:
@@ -174,3 +175,17 @@ def test_files_that_are_no_traces(tmp_path: Path) -> None:
     np.savez(tmp_path / "new.npz", header=np.frombuffer(b'{"version": 99}', dtype=np.uint8))
     with pytest.raises(DecodekitError, match="is a trace of version 99, and this decodekit reads version 1"):
         dk.Trace.load(tmp_path / "new.npz")
+
+
+def test_signals_are_those_of_the_law(model: Any) -> None:
+    out = dk.generate(model, "hello", strategy="sample", max_tokens=6, top_k=3, eos=())
+    reading = Reading(law(model, out.prompt.tokens, out.tokens))
+    for name in SIGNALS:
+        assert out.trace.signal(name) == pytest.approx(reading.signal(name).numpy(), abs=1e-4), name
+    p = reading.p
+    assert reading.varentropy == pytest.approx(((p * reading.logp**2).sum(-1) - reading.entropy**2).numpy())
+    bare = dk.generate(model, "hello", strategy="sample", max_tokens=3, eos=()).trace
+    with pytest.raises(DecodekitError, match=r"give top_k=2 or more"):
+        bare.signal("gap")
+    with pytest.raises(DecodekitError, match="knows entropy, varentropy, top1 and gap"):
+        bare.signal("mood")
