@@ -15,6 +15,7 @@ from decodekit.cli_compare import compare
 from decodekit.cli_demo import demo
 from decodekit.cli_fit import fit
 from decodekit.cli_generate import generate
+from decodekit.cli_harness import lm_eval
 from decodekit.cli_lists import models, strategies
 from decodekit.errors import DecodekitError
 
@@ -65,6 +66,9 @@ app.command()(fit)
 app.command()(strategies)
 app.command()(models)
 app.command()(demo)
+app.command(
+    "lm-eval", context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+)(lm_eval)
 
 
 def main() -> None:
