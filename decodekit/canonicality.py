@@ -1,7 +1,7 @@
 """Whether tokens are the ones that a tokenizer itself writes for their text (canonical), token by token.
 
 One text has many spellings in tokens, and a model was trained on one of them. A sequence is *canonical* if the
-tokenizer gives these very ids for its bytes; a beginning is *canonical so far* if something can follow that keeps it so.
+tokenizer gives these very ids for its bytes; a beginning is *canonical so far* if what follows can keep it so.
 
 For byte-pair encoding without pre-tokens (SentencePiece), a sequence is canonical iff each pair of neighbours is
 (Vieira et al. 2025, arXiv 2506.07956, section 4). Where a regular expression cuts the text first, pieces depend on what
