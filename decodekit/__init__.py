@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from decodekit.models.load import load
     from decodekit.registry import plugin
     from decodekit.results import Piece, Result, Sample
+    from decodekit.scores.evaluate import score
     from decodekit.spec import Strategy
     from decodekit.trace import Trace
 
@@ -41,6 +42,7 @@ _HOME = {
     "hf": "decodekit.bridge",
     "load": "decodekit.models.load",
     "plugin": "decodekit.registry",
+    "score": "decodekit.scores.evaluate",
     "stream": "decodekit.api",
 }
 
@@ -63,6 +65,7 @@ __all__ = [
     "hf",
     "load",
     "plugin",
+    "score",
     "stream",
 ]
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from decodekit.cost import Cost
-from decodekit.digest import digest
+from decodekit.digest import digest_of
 from decodekit.roles import Round
 from decodekit.rows import NONE, Fact, Rows
 from decodekit.trace import END_COLUMNS, EVENT_COLUMNS, FACT_COLUMNS, MORE_COLUMNS, Array, Trace, joined
@@ -75,7 +75,7 @@ class Recorder:
         rows, ask, choice = what.rows, what.ask, what.choice
         self._begin_again(rows)
         took = what.take & (choice.tokens != NONE)  # [R, K]
-        found = digest(what.logits, self._top_k) if self._trace else None
+        found = digest_of(what.logits, self._top_k) if self._trace else None
         norm = what.logits.logsumexp(-1) if found is None else found.norm  # [R, K]
         logp = _at(what.logits, choice.tokens) - norm  # [R, K]
         self._pending.append(logp.masked_fill(~took, 0.0))
@@ -96,7 +96,8 @@ class Recorder:
             cells["logt"] = _at(choice.law, choice.tokens) - choice.law.logsumexp(-1)
         if choice.logw is not None:
             cells["logw"] = choice.logw
-        cells |= {name: figure for name, figure in found._asdict().items() if name != "norm" and figure is not None}
+        wanted = _LAW if self._top_k else _LAW[:-2]
+        cells |= {name: figure for name, figure in found._asdict().items() if name in wanted and figure is not None}
         if self._told is not None:
             cells |= self._told(rows, ask.at)
         lines = {"group": rows.group, "slot": rows.sample}
@@ -290,4 +291,5 @@ def _events(kept: list[_Kept]) -> dict[str, Array]:
     return columns
 
 
+_LAW: Final = ("entropy", "varentropy", "s2", "s3", "s4", "top_ids", "top_logps")
 _FIRST: Final = ("at", "guess", "tokens", "took")
