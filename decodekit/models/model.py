@@ -74,6 +74,7 @@ class HFModel:
 
     def reader(self, cost: Cost, label: str) -> Scorer:
         """A new reader over an empty cache; its work is counted under `label`."""
+        cost.names[label] = self.name
         if self._forward is None:
             return MaskedReader(self.hf, self.mask, cost, label)
         return _CAUSAL[self.cache](self._forward, cost, label)
@@ -83,6 +84,7 @@ class HFModel:
 
         Models that cannot have our own cache are read anew each time, which is slow and exact.
         """
+        cost.names[label] = self.name
         made = forward(self.hf, self.name, self.context)
         return CausalReader(made, cost, label) if self.cache == "slab" else PlainReader(made, cost, label)
 
@@ -93,6 +95,7 @@ class HFModel:
             ModelError: the model's layers cannot be run apart, or it was opened with another kind of cache.
         """
         family_of(self.hf)
+        cost.names[label] = self.name
         if self._forward is None or self.cache != "slab":
             raise ModelError(
                 f"strategies of depth keep a cache of their own, and {self.name} was opened with cache={self.cache!r}; "
