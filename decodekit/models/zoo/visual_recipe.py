@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -182,12 +182,14 @@ def train(what: str, settings: Settings, state: Path, every: int = 100) -> tuple
     optimizer = torch.optim.AdamW(training.parameters(), lr=settings.rate, betas=(0.9, 0.95), weight_decay=0.05)
     losses: list[float] = []
     begin, spent = time.process_time(), 0.0
-    at = 0
+    at, before = 0, []
     if state.is_file():
         kept = torch.load(state, weights_only=True)
         training.load_state_dict(kept["training"])
         optimizer.load_state_dict(kept["optimizer"])
         losses, at, spent = kept["losses"], kept["step"], kept["seconds"]
+        before = kept.get("schedules", [])
+    schedules = [*before, [at, settings.steps]]
     total = 0.0
     for step, (images, labels) in enumerate(batches(settings, at), at):
         torch.manual_seed(settings.seed * 7_000_003 + step)
@@ -205,12 +207,13 @@ def train(what: str, settings: Settings, state: Path, every: int = 100) -> tuple
             seconds = spent + time.process_time() - begin
             print(f"step {step + 1}/{settings.steps} loss {losses[-1]} {seconds:.0f} s", flush=True)
             kept = {"training": training.state_dict(), "optimizer": optimizer.state_dict(), "losses": losses}
-            torch.save(kept | {"step": step + 1, "seconds": seconds}, state)
+            torch.save(kept | {"step": step + 1, "seconds": seconds, "schedules": schedules}, state)
     about = {
         "settings": asdict(settings),
         "parameters": sum(p.numel() for p in training.model.parameters()),
         "losses": losses,
         "losses_are": f"means over {every} steps",
+        "schedules": [{"from_step": at, "planned_steps": steps} for at, steps in schedules],
         "cpu_seconds": round(spent + time.process_time() - begin),
         "torch": torch.__version__,
     }
@@ -236,10 +239,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train a visual model of the zoo.")
     parser.add_argument("what", choices=list(TRAININGS))
     parser.add_argument("--state", type=Path, required=True, help="file for the state of an unfinished run")
+    parser.add_argument("--steps", type=int, help="steps of the schedule from here on (default: the settings')")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the zoo (default: the package's own)")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    model, about = train(options.what, SETTINGS[options.what], options.state)
+    settings = SETTINGS[options.what]
+    if options.steps is not None:
+        settings = replace(settings, steps=options.steps)
+    model, about = train(options.what, settings, options.state)
     save(options.what, model, about, options.out)
 
 
