@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 
+from decodekit.codebook import Codebook
 from decodekit.cost import Cost
 from decodekit.errors import ModelError
 from decodekit.models.causal import CausalReader
@@ -37,6 +38,7 @@ class HFModel:
         hf: the transformers model. tokenizer: its tokenizer. name: for messages and reports.
         vocab: width V of the logits. context: most positions, or None. eos: ids that end a text. mask: mask id or None.
         gives: capabilities. cache: how readers of a causal model keep what they have read.
+        codebook: of the tokens of a visual model, or None.
     """
 
     def __init__(
@@ -50,11 +52,15 @@ class HFModel:
         mask: int | None,
         masked: bool,
         cache: CacheKind = "slab",
+        codebook: Codebook | None = None,
     ) -> None:
         self.hf, self.tokenizer, self.name = hf, tokenizer, name
         self.context, self.eos, self.mask, self.cache = context, eos, mask, cache
         kind = "masked_lm" if masked else "causal_lm"
         self.gives = frozenset({kind, "embeddings"} if masked else {kind, "embeddings", "hidden"})
+        self.codebook = codebook
+        if codebook is not None:
+            self.gives |= {"codebook"}
         self._masked = masked
         self._forward = None if masked else Forward(hf, name, context)
         head = hf.get_output_embeddings()
