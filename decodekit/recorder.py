@@ -18,12 +18,13 @@ from torch import Tensor
 from decodekit.cost import Cost
 from decodekit.roles import Round
 from decodekit.rows import NONE, Fact, Rows
+from decodekit.scattered import Cells
 from decodekit.trace import EVENT_COLUMNS, FACT_COLUMNS, MORE_COLUMNS, Array, Trace, joined
 from decodekit.uncertainty import Reading
 
 FLUSH: Final = 64
 _LEAST: Final = -1e4  # stands for log 0, which times 0 would be NaN
-_FILL: Final = {"logq": torch.nan, "logt": torch.nan, "logw": 0.0}
+_FILL: Final = {"logq": torch.nan, "logt": torch.nan, "logw": 0.0, "why": 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +47,12 @@ class Recorder:
         rows: at the start of the run.
         cost: the meter that the run's models count on.
         trace: whether to keep events. top_k: how many of the likeliest tokens to keep per event.
+        scattered: tokens become final in any order and may be taken back, so sums are kept cell by cell.
     """
 
-    def __init__(self, rows: Rows, cost: Cost, *, trace: bool = True, top_k: int = 0) -> None:
+    def __init__(self, rows: Rows, cost: Cost, *, trace: bool = True, top_k: int = 0, scattered: bool = False) -> None:
         self._sums = torch.zeros_like(rows.logw)  # [R] float64, up to what is pending
+        self._cells = Cells(rows) if scattered else None
         self._pending: list[Tensor] = []  # [R, K] log-probabilities of what was taken, 0 elsewhere
         self.left: list[float] = []
         """Log-probability sums of the rows that left, in the order of `rows.retired`."""
@@ -72,13 +75,19 @@ class Recorder:
         took = what.take & (choice.tokens != NONE)  # [R, K]
         law = what.logits.log_softmax(-1)  # [R, K, V]
         logp = _at(law, choice.tokens)  # [R, K]
-        self._pending.append(logp.masked_fill(~took, 0.0))
+        if self._cells is not None:
+            self._cells.put(ask.at, logp, took)
+        else:
+            self._pending.append(logp.masked_fill(~took, 0.0))
         if len(self._pending) >= FLUSH:
             self._add_up()
         if not self._trace:
             return
         self._collect(rows)  # what was told after the last round
         self._number = what.number
+        going = what.ended | ~rows.done
+        for name, value in choice.told:
+            self._facts.append((what.number, Fact(name, rows.group[going], rows.sample[going], value[going])))
         cells = {"at": ask.at, "guess": ask.guess, "tokens": choice.tokens.clone(), "took": took, "logp": logp}
         if ask.by or ask.logq is not None:  # a proposer without a word guesses nothing: save the second look-up
             cells["guess_logp"] = _at(law, ask.guess)
@@ -95,6 +104,9 @@ class Recorder:
             cells["top_logps"], cells["top_ids"] = top.values, top.indices
             cells["varentropy"] = Reading(what.logits).varentropy
         cells["entropy"] = -torch.linalg.vecdot(law.exp(), law.clamp(min=_LEAST))  # three times faster than entr
+        if choice.why is not None:
+            words = torch.tensor([self._word(word) for word in choice.words], device=choice.why.device)
+            cells["why"] = words[choice.why]
         lines = {"group": rows.group, "slot": rows.sample}
         self._kept.append(_Kept(what.number, self._word(ask.by), cells, lines))
         totals = {label: (one.calls, one.fed) for label, one in self._cost.models.items()}
@@ -105,6 +117,8 @@ class Recorder:
     @property
     def logp(self) -> Tensor:
         """[R] float64, sum of the raw log-probabilities of each row's tokens so far."""
+        if self._cells is not None:
+            return self._cells.logp.sum(1)
         self._add_up()
         return self._sums
 
@@ -117,6 +131,8 @@ class Recorder:
         """Forget the sums of rows that were set back to their prompt."""
         for where in rows.reopened:
             self._sums = self.logp.masked_fill(where, 0.0)
+            if self._cells is not None:
+                self._cells.logp = self._cells.logp.masked_fill(where[:, None], 0.0)
         rows.reopened.clear()
 
     def moved(self, rows: Rows, index: Tensor) -> None:
@@ -124,14 +140,20 @@ class Recorder:
         self._begin_again(rows)
         gone = len(rows.retired) - len(self.left)
         if gone:
+            if self._cells is not None:
+                self.left += self._cells.of_those_that_left(rows, index, len(self.left))
             logp = self.logp
             stayed = torch.zeros(len(logp), dtype=torch.bool, device=index.device)
             stayed[index] = True
-            self.left += logp[~stayed].tolist()  # rows leave in the order in which they stood
+            self.left += (
+                [] if self._cells is not None else logp[~stayed].tolist()
+            )  # rows leave in the order in which they stood
         if self._trace:
             self._collect(rows)
             self._moves.append((self._number, int(gone > 0), index))
         self._sums = self.logp[index]
+        if self._cells is not None:
+            self._cells.logp = self._cells.logp[index]
 
     def trace(self, **header: Any) -> Trace | None:
         """The events so far, or None if none are kept; `header` is stored with them."""
@@ -242,7 +264,7 @@ def _events(kept: list[_Kept]) -> dict[str, Array]:
         "round": (number, number),
         "position": (at, at),
         "token": (guess, tokens),
-        "by": (word, np.where(agreed, word, 0)),
+        "by": (word, np.where(agreed, word, cells("why"))),
         "accepted": (False, True),
         "logp": (cells("guess_logp") if "guess_logp" in kept[0].cells else np.nan, logp),
         "logq": (logq, np.where(agreed, logq, np.nan)),
