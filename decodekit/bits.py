@@ -17,9 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from decodekit.canvas import packed
+from decodekit.cost import Cost
 from decodekit.errors import DecodekitError
+from decodekit.kit import Model
+from decodekit.rows import NONE, Rows
 
 if TYPE_CHECKING:
+    from decodekit.results import Result
     from decodekit.trace import Array, Trace
 
 LN2: Final = math.log(2.0)
@@ -212,3 +217,83 @@ def summary(values: Sequence[float]) -> tuple[float, float]:
     data = np.asarray(values, dtype=np.float64)
     error = float(data.std(ddof=1) / math.sqrt(len(data))) if len(data) > 1 else math.nan
     return float(data.mean()), error
+
+
+def price(model: Model, results: Sequence[Result]) -> list[float]:
+    """Bits that filling in parallel cost each sample: those of its text, one cell a round, less those of its path.
+
+    The mean over samples estimates KL(strategy || model filling one cell a round, most confident first): what the
+    strategy writes and the model, asked cell by cell, would not. Single values may be negative. Values that are not
+    drawn (greedy) give no such mean: then it only compares two readings of one text.
+
+    Args:
+        model: a loaded masked model (:func:`decodekit.models.load.load`), the one that wrote them.
+        results: of one call with `trace=True`, prompts and samples in the order of the call.
+
+    Raises:
+        DecodekitError: there is no trace.
+    """
+    out: list[float] = []
+    for result in results:
+        paths = ledger(result.trace).paths
+        alone = one_by_one(model, [result], None, [path.position for path in paths])
+        out += [bits - float(path.cost.sum()) for path, bits in zip(paths, alone, strict=True)]
+    return out
+
+
+def one_by_one(
+    model: Model,
+    results: Sequence[Result],
+    rounds: Sequence[Array] | None,
+    positions: Sequence[Array],
+) -> list[float]:
+    """Bits of each sample's text when its cells `positions` are revealed again, most confident first, one a round.
+
+    rounds: reveal cells in these rounds instead, all of one number together, which is what the path itself spent.
+    """
+    texts = [[*result.prompt.before, *one.tokens] for result in results for one in result.samples]
+    cost, mask = Cost(), model.mask
+    if mask is None:
+        raise DecodekitError(f"the model {model.name!r} has no mask token, so nothing can be revealed to it")
+    reader, given = model.reader(cost, "target"), [len(text) for text in texts]
+    totals = [0.0] * len(texts)
+    rows = _rows(texts, [set(p.tolist()) for p in positions], mask, model)
+    turn = 0
+    with torch.inference_mode():
+        while bool((rows.tokens == mask).any()):
+            hidden = rows.tokens[:, : max(given)] == mask  # [N, T]
+            at = packed(hidden)
+            law = reader.read(rows, at).double()
+            law = law.index_fill(2, torch.tensor([mask], device=law.device), -torch.inf).log_softmax(-1)
+            truth = rows.columns["truth"].gather(1, at.clamp(min=0))
+            logp = law.gather(2, truth[..., None])[..., 0].masked_fill(at == NONE, 0.0)
+            if rounds is None:
+                best = law.amax(2).masked_fill(at == NONE, -torch.inf).argmax(1, keepdim=True)
+                show = torch.zeros_like(at, dtype=torch.bool).scatter(1, best, True)
+            else:
+                show = torch.stack([_now(p, w, a, turn) for p, w, a in zip(positions, rounds, at, strict=True)])
+            show = show & (at != NONE)
+            rows.write(at, truth, show)
+            for r, value in enumerate((-logp * show).sum(1).tolist()):
+                totals[r] += value / LN2
+            turn += 1
+    return totals
+
+
+def _now(position: Array, when: Array, at: Tensor, turn: int) -> Tensor:
+    now = torch.as_tensor(position[when == turn], device=at.device)
+    return torch.isin(at, now)
+
+
+def _rows(texts: Sequence[Sequence[int]], hide: Sequence[set[int]], mask: int, model: Model) -> Rows:
+    """The texts with the cells `hide` masked again; what they were is the column "truth"."""
+    device = model.device
+    limit = torch.tensor([len(text) for text in texts], device=device)
+    shown = [[mask if i in out else t for i, t in enumerate(text)] for text, out in zip(texts, hide, strict=True)]
+    each = torch.arange(len(texts), device=device)
+    rows = Rows(shown, limit, torch.zeros_like(limit), each, torch.zeros_like(each))
+    truth = torch.zeros_like(rows.tokens)
+    for r, text in enumerate(texts):
+        truth[r, : len(text)] = torch.tensor(text, device=device)
+    rows.column("truth", truth)
+    return rows

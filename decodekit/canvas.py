@@ -19,7 +19,7 @@ from torch import Tensor
 from decodekit import noise
 from decodekit.errors import CompositionError
 from decodekit.kit import Run
-from decodekit.roles import Choice, Constraint, Proposal, Scorer
+from decodekit.roles import Choice, Constraint, Proposal
 from decodekit.rows import NONE, Rows
 
 FAR: Final = torch.iinfo(torch.int64).max
@@ -96,7 +96,9 @@ class Pick:
 
 
 class Filler(ABC):
-    """A bound proposer and selector that fills canvases by a rule, :meth:`choose`; it keeps nothing but options.
+    """A bound proposer and selector that fills canvases by a rule, :meth:`choose`.
+
+    It keeps nothing from round to round but in columns of the rows.
 
     Args:
         run: of the composition. name: of the plugin, for messages.
@@ -239,18 +241,3 @@ def imagined(rows: Rows, index: Tensor) -> Rows:
 
 def _at(law: Tensor, tokens: Tensor) -> Tensor:
     return law.gather(-1, tokens.clamp(min=0)[..., None])[..., 0]
-
-
-def leave_one_out(reader: Scorer, rows: Rows, at: Tensor, where: Tensor, mask: int) -> Tensor:
-    """[R, K, V] logits of cells `at` [R, K], those `where` [R, K] as if each alone were open again.
-
-    One canvas for the rows as they are and one for every such cell: for readers that know no cheaper way.
-    """
-    out = reader.read(rows, at)
-    row, place = where.nonzero(as_tuple=True)
-    if len(row):
-        alone = imagined(rows, row)
-        alone.tokens = alone.tokens.scatter(1, at[row, place][:, None], mask)
-        out = out.clone()
-        out[row, place] = reader.read(alone, at[row, place][:, None])[:, 0]
-    return out

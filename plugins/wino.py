@@ -8,9 +8,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit.canvas import Filler, Pick, View, first, leave_one_out, packed
+from decodekit.canvas import Filler, Pick, View, first
 from decodekit.kit import Run
 from decodekit.registry import plugin
+from decodekit.rereading import Reread, reread
 from decodekit.roles import Proposal
 from decodekit.rows import NONE, Rows
 
@@ -58,26 +59,18 @@ class Checked(Filler):
         super().__init__(run, "wino", block=options.block)
         self._options = options
         self._reader: Any = run.model.reader(run.cost, run.label)
+        self._read: Reread
 
     def propose(self, rows: Rows) -> Proposal:
         """The open cells of the current block and the committed ones, read at once."""
-        is_open = self.open(rows)
-        place = torch.arange(is_open.shape[1], device=rows.device).expand_as(is_open)
-        rows.write(place, torch.full_like(place, self.mask), is_open)  # cells that were opened again
-        todo = self.within(rows, is_open)
-        block = self.blocks(rows, place)
-        here = block.masked_fill(~todo, -1).amax(1, keepdim=True)  # [R, 1] current block
-        stands = rows.final[:, : place.shape[1]] & (place >= self.given(rows)[:, None]) & (block == here)
-        at = packed(todo | stands & (place < rows.limit[:, None]) & ~rows.done[:, None])
-        check = rows.final.gather(1, at.clamp(min=0)) & (at != NONE)  # [R, K]
-        read = getattr(self._reader, "shadowed", None)
-        known = leave_one_out(self._reader, rows, at, check, self.mask) if read is None else read(rows, at, check)
-        self._check, self._canvases = check, 1 + (check.sum(1) if read is None else torch.zeros_like(rows.n))
-        return Proposal(at, torch.full_like(at, NONE), known=known)
+        place = torch.arange(int(rows.limit.max()), device=rows.device).expand(len(rows), -1)
+        here = self.blocks(rows, rows.n[:, None])  # [R, 1] the current block: that of the first open cell
+        self._read = reread(self, rows, self._reader, self.blocks(rows, place) == here)
+        return self._read.ask
 
     def choose(self, view: View) -> Pick:
         """Accept the sure, and take back the unsupported."""
-        rows, check, o = view.rows, self._check, self._options
+        rows, check, o = view.rows, self._read.check, self._options
         todo = view.scope & ~check
         sure = view.top.masked_fill(~todo, -1.0)
         most = (todo.sum(1) * _SHARE).long().clamp(_LEAST, _MOST)
@@ -93,7 +86,7 @@ class Checked(Filler):
         rows.columns["wino.accepted"] = accepted
         tokens = view.value.masked_fill(revoke, NONE)
         why = torch.where(none, 3, 1)[:, None].expand_as(tokens)
-        return Pick(accept | revoke, why, tokens=tokens, canvases=self._canvases)
+        return Pick(accept | revoke, why, tokens=tokens, canvases=self._read.canvases)
 
     def _last(self, rows: Rows) -> Tensor:
         """[R] how many cells the round before accepted; 30 at the beginning of a block."""

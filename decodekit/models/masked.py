@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from decodekit.canvas import leave_one_out
 from decodekit.cost import Cost
 from decodekit.errors import ModelError
 from decodekit.models.full import Full
+from decodekit.rereading import leave_one_out
 from decodekit.rows import NONE, Rows
 
 

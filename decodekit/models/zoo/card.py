@@ -20,8 +20,8 @@ _WHAT = {
     "hops": "A one-layer GPT-2 that answers what f(f(c)) is, for a permutation f that the prompt lists pair by pair. "
     "It was trained to ponder three steps: decode it with `pondering(steps=3)` and `max_tokens=1`.",
     "sums": "A masked diffusion language model in the layout of LLaDA (a Llama whose cells see each other) that fills "
-    "a canvas of 64 cells with four records `a=7,b=5,sum=12;`, a letter a cell. Eight digits are free (26.6 bits), eight "
-    "follow from them: what filling in parallel breaks is found by adding up.",
+    "a canvas of 64 cells with four records `a=7,b=5,sum=12;`, a letter a cell. Eight digits are free (26.6 bits), "
+    "eight follow from them: what filling in parallel breaks is found by adding up.",
     "masked": "A bidirectional masked diffusion language model (ModernBERT architecture, all layers global) that fills "
     "a canvas of 48 cells after the prompt: the answer, then `<|end|>` up to the last cell. It is meant for the JSON "
     "task; short SQL statements took part in training as the easier lesson in copying and are not measured.",

@@ -16,7 +16,9 @@ from . import batches, objectives, tokenizer
 from .settings import SETTINGS
 from .train import FOLDER, notes, optimise, save
 
-LEG = replace(SETTINGS["masked"], steps=11000, rate=2e-3, warmup=300, seed=2, easy=0, mixture={"json": 0.9, "sql": 0.1})
+LEG = replace(
+    SETTINGS["masked"], steps=3500, rate=1.2e-3, warmup=100, seed=2, easy=0, mixture={"json": 0.9, "sql": 0.1}
+)
 
 
 def main() -> None:
