@@ -46,6 +46,17 @@ def router(route: str, threshold: float | None, fitted: str | None, who: str) ->
     return lambda rows, at, reading: beyond(route, reading.signal(route), limit)
 
 
+def entropy_limit(route: str, threshold: float | None, fitted: str | None, who: str) -> float | None:
+    """The entropy above which such a rule asks, in nats; None where it reads anything else, for plots."""
+    if route == "entropy":
+        return USUAL[route] if threshold is None else threshold
+    rule = None if fitted is None else Fitted.load(fitted, who)
+    if rule is None or list(rule.weights) != ["entropy"]:
+        return None
+    mean, scale = rule.mean.get("entropy", 0.0), rule.scale.get("entropy", 1.0)
+    return mean + scale * (rule.threshold - rule.bias) / rule.weights["entropy"]
+
+
 def beyond(signal: str, value: Tensor, limit: float) -> Tensor:
     """Bool like `value`: more uncertain than `limit`."""
     return value > limit if RISING[signal] else value < limit

@@ -15,7 +15,7 @@ from decodekit.members import fitted, same_tokens
 from decodekit.models.prompted import Prompted
 from decodekit.registry import plugin
 from decodekit.roles import Round, Scorer
-from decodekit.routing import Route, Router, router
+from decodekit.routing import Route, Router, entropy_limit, router
 from decodekit.rows import NONE, Rows
 from decodekit.uncertainty import Reading
 
@@ -126,6 +126,7 @@ class Collaboration:
         self._options, self._run, self._rule = options, run, rule
         self._fast, self._slow, self._tuned = fast, slow, tuned
         self._last: tuple[Tensor, Tensor, Tensor] | None = None
+        self._limit = entropy_limit(options.route, options.threshold, options.fitted, "fast_slow")
 
     def read(self, rows: Rows, at: Tensor, only: Tensor | None = None) -> Tensor:
         """[R, K, V] combined logits; see :class:`decodekit.roles.Scorer`."""
@@ -166,6 +167,10 @@ class Collaboration:
             return
         asked, alone, entropy = self._last
         rows, took = what.rows, what.take & (what.choice.tokens != NONE)
+        if what.number == 0 and self._limit is not None:
+            groups = torch.tensor(sorted(set(rows.group.tolist())), device=rows.device)
+            value = torch.full_like(groups, self._limit, dtype=torch.float64)
+            rows.tell("entropy threshold", groups, torch.full_like(groups, NONE), value)
         changed = took & (what.choice.tokens != alone)
         group, slot = (one[:, None].expand_as(took) for one in (rows.group, rows.sample))
         position = what.ask.at - rows.start[:, None]

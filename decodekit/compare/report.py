@@ -13,6 +13,7 @@ from typing import Any, Final
 import jinja2
 
 from decodekit.compare import plots, stats
+from decodekit.compare.deferring import deferrals
 from decodekit.compare.manifest import NAME
 from decodekit.compare.plan import Plan
 from decodekit.compare.stats import Interval, Line
@@ -29,14 +30,14 @@ def write(folder: Path, plan: Plan, rows: Sequence[Row], closings: Sequence[Row]
     (folder / "report.md").write_text(markdown(found, plan, manifest), encoding="utf-8")
     (folder / "report.csv").write_text(table(found), encoding="utf-8", newline="")
     (folder / "report.html").write_text(page(found, plan, manifest, rows, closings), encoding="utf-8")
-    return [*_grid(found), "", f"report: {folder / 'report.html'}"]
+    return [*_grid(found, plan), "", f"report: {folder / 'report.html'}"]
 
 
-def cells(line: Line, base: str) -> list[str]:
-    """The columns of the summary, as text."""
+def cells(line: Line, base: str, model: str) -> list[str]:
+    """The columns of the summary, as text; `model` is the section's, and an arm on another one says so."""
     mark = " *" if line.front else ""
     return [
-        line.arm + mark,
+        _named(line, model) + mark,
         _percent(line.score),
         "baseline" if line.arm == base else _signed(line.difference, line.p),
         "" if line.valid is None else f"{100 * line.valid:.0f} %",
@@ -76,27 +77,34 @@ def _signed(value: Interval | None, p: float | None) -> str:
     return f"{100 * value.value:+.1f} ({100 * value.low:+.1f} to {100 * value.high:+.1f}), {said}"
 
 
-def groups(found: Iterable[Line]) -> dict[tuple[str, str], list[Line]]:
-    """Lines by task and model, in order."""
+def _named(line: Line, model: str) -> str:
+    return line.arm if line.model == model or f"@ {line.model}" in line.arm else f"{line.arm} @ {line.model}"
+
+
+def groups(found: Iterable[Line], plan: Plan) -> dict[tuple[str, str], list[Line]]:
+    """Lines by task and model, in order; an arm with a model of its own stands with those of the first model."""
+    alone = {arm.name for arm in plan.arms if arm.model}
     out: dict[tuple[str, str], list[Line]] = {}
     for line in found:
-        out.setdefault((line.task, line.model), []).append(line)
+        out.setdefault((line.task, plan.models[0] if line.arm in alone else line.model), []).append(line)
     return out
 
 
 def markdown(found: Sequence[Line], plan: Plan, manifest: Row) -> str:
     """The summary tables as Markdown, with what made them."""
     out = ["# Comparison of decoding strategies", ""]
-    for (task, model), mine in groups(found).items():
+    for (task, model), mine in groups(found, plan).items():
         out += [f"## {task} on {model}, {mine[0].items} items", "", "| " + " | ".join(HEAD) + " |"]
         out += ["|" + " --- |" * len(HEAD)]
-        out += ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells(line, plan.base)) + " |" for line in mine]
+        rows = [cells(line, plan.base, model) for line in mine]
+        out += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
         out.append("")
     return "\n".join([*out, *NOTES, "", "Versions: " + _versions(manifest) + ".", ""])
 
 
 NOTES: Final = (
     "Score: mean over items with a paired bootstrap interval. p: of the difference, corrected by Holm's method.",
+    "Costs are per token of the answers; what particles and rejected guesses cost is part of it.",
     "Speed ratio: tokens per second of an answer over the baseline's, unit by unit; median and quartiles.",
     "ESS: effective sample size of an answer's samples. * no other strategy scores as much with less computation.",
 )
@@ -130,15 +138,15 @@ def _split(name: str, spread: tuple[str, ...]) -> list[str]:
     return [name, f"{name}_low", f"{name}_high"] if name in spread else [name]
 
 
-def _grid(found: Sequence[Line]) -> list[str]:
+def _grid(found: Sequence[Line], plan: Plan) -> list[str]:
     """The scores as a small text table for the terminal."""
     out = []
-    for (task, model), mine in groups(found).items():
-        wide = max(len(line.arm) for line in mine)
+    for (task, model), mine in groups(found, plan).items():
+        wide = max(len(_named(line, model)) for line in mine)
         out.append(f"{task} on {model}")
         for line in mine:
             ratio = "" if line.speed is None else f"  speed x {line.speed.value:.2f}"
-            out.append(f"  {line.arm:<{wide}}  {_percent(line.score) or 'no score':>20}{ratio}")
+            out.append(f"  {_named(line, model):<{wide}}  {_percent(line.score) or 'no score':>20}{ratio}")
     return out
 
 
@@ -149,13 +157,14 @@ def page(found: Sequence[Line], plan: Plan, manifest: Row, rows: Sequence[Row], 
         {
             "title": f"{task} on {model}",
             "items": mine[0].items,
-            "lines": [{"cells": cells(line, plan.base), "front": line.front} for line in mine],
+            "lines": [{"cells": cells(line, plan.base, model), "front": line.front} for line in mine],
             "plots": plots.of(mine),
             "populations": _populations(task, model, closings),
             "collaborations": _collaborations(task, model, rows),
+            "deferrals": deferrals(task, model, rows),
             "examples": _examples(task, rows),
         }
-        for (task, model), mine in groups(found).items()
+        for (task, model), mine in groups(found, plan).items()
     ]
     return environment.get_template("report.html").render(
         tasks=tasks,
