@@ -27,7 +27,8 @@ class Machine(Protocol):
     """What reads a text. States are immutable and hashable; None is no state.
 
     A machine may have `leap(state, text)`, which reads the bytes of a token in one go, to the state that `step` leads
-    to byte by byte; and `dear`, True where it calls code of the user's, so that a check costs more than a round.
+    to byte by byte; `closing(state)`, a text that completes it; and `dear`, True where it calls code of the user's, so
+    that a check costs more than a round.
     """
 
     def first(self) -> Hashable:
@@ -198,6 +199,10 @@ class StatesCursor:
 
     def closing(self) -> bytes | None:
         """A shortest text that completes this one; None where none was found among the nearest states."""
+        own = getattr(self._home.machine, "closing", None)
+        if own is not None:
+            text: bytes | None = own(self._states[-1])
+            return text
         return closing(self._home.machine, self._states[-1])
 
     def explain(self) -> str:
