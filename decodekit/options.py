@@ -28,6 +28,7 @@ class CallOptions(TypedDict, total=False):
     progress: bool | None
     trace: bool
     top_k: int
+    hidden: bool
     must_end: bool
 
 
@@ -46,6 +47,7 @@ class Options:
     must_end: the text must end by itself within max_tokens: at its last place only an end token is allowed, and that
         only where the constraint's text is complete. A weighted strategy weighs it; whatever is not complete by then
         is a dead end. trace: record events. top_k: how many of the likeliest tokens the trace keeps at every event.
+    hidden: the trace keeps the last hidden state that each token was predicted from.
 
     Raises:
         OptionError: a value out of range or of the wrong type.
@@ -61,7 +63,8 @@ class Options:
     batch_size: int | None = None
     progress: bool | None = None
     trace: bool = True
-    top_k: int = 0
+    top_k: int = 20
+    hidden: bool = False
     must_end: bool = False
 
     def __post_init__(self) -> None:

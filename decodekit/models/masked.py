@@ -69,6 +69,10 @@ class MaskedReader:
         found = logits.gather(1, from_cell[..., None].expand(-1, -1, logits.shape[-1]))
         return self._placed(found, index, len(rows))
 
+    def told(self, rows: Rows, at: Tensor) -> dict[str, Tensor]:
+        """For the trace: `layers` [R, K] that ran for the tokens AT `at`."""
+        return {"layers": torch.full_like(at, self._layers)}
+
     def _forward(self, tokens: Tensor, length: Tensor, at: Tensor) -> Tensor:
         ids, inside = self._laid(tokens, length)
         with torch.inference_mode():
