@@ -17,8 +17,8 @@ from torch import Tensor
 
 from decodekit.cost import Cost
 from decodekit.digest import digest
-from decodekit.events import Kept, events_of
 from decodekit.roles import Round
+from decodekit.rounds import Kept, events_of
 from decodekit.rows import NONE, Fact, Rows
 from decodekit.scattered import Cells
 from decodekit.trace import END_COLUMNS, EVENT_COLUMNS, FACT_COLUMNS, Array, Trace, joined
@@ -140,13 +140,15 @@ class Recorder:
         """Follow the rows; the sums of those that left are settled."""
         self._begin_again(rows)
         gone = len(rows.retired) - len(self.left)
-        if gone and self._cells is not None:
-            self.left += self._cells.of_those_that_left(rows, index, len(self.left))
-        elif gone:
+        if gone:
+            if self._cells is not None:
+                self.left += self._cells.of_those_that_left(rows, index, len(self.left))
             logp = self.logp
             stayed = torch.zeros(len(logp), dtype=torch.bool, device=index.device)
             stayed[index] = True
-            self.left += logp[~stayed].tolist()  # rows leave in the order in which they stood
+            self.left += (
+                [] if self._cells is not None else logp[~stayed].tolist()
+            )  # rows leave in the order in which they stood
         if self._trace:
             self._collect(rows)
             self._moves.append((self._number, int(gone > 0), index))

@@ -102,9 +102,13 @@ class Session:
             self.rows = _rows(self.wants, kit.population.width, options.seed, setup.model.device)
             if setup.model.mask is not None:
                 open_templates(self.rows, setup.model.mask)
-            scattered = getattr(kit.proposer, "scattered", False)
             self.recorder = Recorder(
-                self.rows, cost, trace=options.trace, top_k=options.top_k, told=_told(kit), scattered=scattered
+                self.rows,
+                cost,
+                trace=options.trace,
+                top_k=options.top_k,
+                told=_told(kit),
+                scattered=getattr(kit.proposer, "scattered", False),
             )
         if options.must_end:
             kit = replace(kit, constraint=MustEnd(kit.constraint, run))

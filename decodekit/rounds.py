@@ -1,4 +1,4 @@
-"""Rounds as they were copied, and the columns of a trace that are made of them."""
+"""From copies of rounds to the columns of the trace."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Kept:
     lines: dict[str, Tensor]
 
     def shape(self) -> tuple[Any, ...]:
-        """Rounds of equal shape are made into columns together."""
+        """What rounds must agree on to be stacked."""
         return (self.cells["at"].shape, tuple(self.cells))
 
 
