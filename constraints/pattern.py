@@ -22,7 +22,6 @@ Ranges = tuple[tuple[int, int], ...]
 """Code points in increasing, disjoint, inclusive ranges, without surrogates (no UTF-8 text holds one)."""
 
 
-
 class Letters(NamedTuple):
     """One character of `ranges`."""
 

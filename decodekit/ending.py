@@ -35,6 +35,11 @@ class MustEnd:
         ends[list(run.eos)] = True
         self._ends = ends.to(run.model.device)  # [V]
 
+    @property
+    def patience(self) -> int:
+        """How many checks are worth a mask, by the inner constraint; without one a mask is nearly free."""
+        return int(getattr(self.inner, "patience", 0))
+
     def mask(self, rows: Rows, at: Tensor) -> Tensor:
         """[R, K, V] bool."""
         open_ = ~self._last(rows, at)[..., None] | self._ends  # [R, K, V]

@@ -1,7 +1,7 @@
 """Regular languages as finite automata over bytes, made while they are read: exact distances, products, forced text.
 
-A pattern's tree becomes a non-deterministic automaton over the bytes of UTF-8 (Thompson 1968); its sets of places are the
-states of a deterministic one, made when first reached and numbered, so a state is one integer.
+A pattern's tree becomes a non-deterministic automaton over the bytes of UTF-8 (Thompson 1968); its sets of places are
+the states of a deterministic one, made when first reached and numbered, so a state is one integer.
 """
 
 from __future__ import annotations
@@ -181,7 +181,9 @@ class Automaton:
                 self._chain(row, start, tails)
         return end
 
-    def _chain(self, row: tuple[tuple[int, int], ...], start: int, tails: dict[tuple[tuple[int, int], ...], int]) -> None:
+    def _chain(
+        self, row: tuple[tuple[int, int], ...], start: int, tails: dict[tuple[tuple[int, int], ...], int]
+    ) -> None:
         for cut in range(len(row) - 1, 0, -1):
             if row[cut:] not in tails:
                 place = self._place()
