@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from decodekit.constraints.cursor import FORCED, Bits, Compiled, Cursor
+from decodekit.canonicality import canonicality_of
+from decodekit.constraints.cursor import FORCED, Bits, Compiled, Cursor, forced_text, stuck
 from decodekit.constraints.masks import Masks, Pace
+from decodekit.constraints.place import Place
 from decodekit.constraints.steering import Steering
 from decodekit.constraints.vocabulary import Vocabulary, vocabulary_of
 from decodekit.errors import ConstraintError
@@ -23,20 +24,6 @@ __all__ = ["Bits", "Bound", "Compiled", "Cursor", "vocabulary_for"]
 
 REMEMBERED: Final = 256
 """Texts whose verdicts are remembered; clones ask for them within a few rounds or never."""
-
-
-class _Place:
-    """Where one row is. `at` tokens of the row were read (prompt included); at `over` stands an end of text or a token
-    that is not allowed, after which the row is no longer followed.
-    """
-
-    __slots__ = ("at", "cursor", "ended", "over")
-
-    def __init__(self, cursor: Cursor, at: int, over: int = NONE, ended: bool = False) -> None:
-        self.cursor, self.at, self.over, self.ended = cursor, at, over, ended
-
-    def fork(self) -> _Place:
-        return _Place(self.cursor.fork(), self.at, self.over, self.ended)
 
 
 class Bound(Follower):
@@ -58,9 +45,9 @@ class Bound(Follower):
         self._steering: Steering | None = None
         self._eos = tuple(i for i in dict.fromkeys(run.eos) if 0 <= i < self._size)
         self._first = compiled.start()
-        self._places: list[_Place] | None = None
+        self._places: list[Place] | None = None
         self._verdicts: OrderedDict[bytes, dict[int, bool]] = OrderedDict()  # by text, of the latest texts
-        if not self._first.is_complete() and _stuck(self._first):
+        if not self._first.is_complete() and stuck(self._first):
             raise ConstraintError(
                 f"no text of the constraint can be written with the tokens of {run.model.name}; "
                 f"use characters that its tokenizer knows, or another model"
@@ -91,7 +78,7 @@ class Bound(Follower):
         old, taken = self._places, set[int]()
         if old is None:
             return
-        places = list[_Place]()
+        places = list[Place]()
         for i in index.tolist():
             places.append(old[i].fork() if i in taken else old[i])
             taken.add(i)
@@ -101,7 +88,7 @@ class Bound(Follower):
         """Bring the cursors of the rows `only` to their first `upto` [R] tokens; `keep` [R] of them are unchanged."""
         start, kept, until, asked = torch.stack([rows.start, keep, upto, only.long()]).tolist()
         if self._places is None:
-            self._places = [_Place(self._first.fork(), at) for at in start]
+            self._places = [Place(self._first.fork(), at) for at in start]
         chosen = [r for r, ask in enumerate(asked) if ask]
         if not chosen:
             return
@@ -110,31 +97,10 @@ class Bound(Follower):
         text = rows.tokens[:, low:width].tolist()
         for r in chosen:
             place = self._places[r]
-            self._back(place, max(kept[r], start[r]))
-            self._read(place, text[r][place.at - low : until[r] - low])
+            place.back(max(kept[r], start[r]))
+            place.read(text[r][place.at - low : until[r] - low], self._eos)
 
-    def _back(self, place: _Place, keep: int) -> None:
-        if place.over != NONE and keep <= place.over:
-            place.over, place.ended = NONE, False
-        if keep < place.at:
-            place.cursor.rollback(place.at - keep)
-            place.at = keep
-
-    def _read(self, place: _Place, tokens: Sequence[int]) -> None:
-        """Read on until an end of text or a token that is not allowed."""
-        if place.over != NONE:
-            return
-        for token in tokens:
-            if token in self._eos:
-                place.over, place.ended = place.at, place.cursor.is_complete()
-                return
-            if not place.cursor.allows(token):
-                place.over = place.at
-                return
-            place.cursor.advance(token)
-            place.at += 1
-
-    def _sync(self, rows: Rows, upto: Tensor, only: Tensor) -> list[_Place]:
+    def _sync(self, rows: Rows, upto: Tensor, only: Tensor) -> list[Place]:
         self.sync(rows, upto, only=only)
         return self._places or []
 
@@ -165,7 +131,7 @@ class Bound(Follower):
         return out
 
     def _along(
-        self, rows: Rows, r: int, place: _Place, points: list[int], where: list[bool], limit: int, out: Masks
+        self, rows: Rows, r: int, place: Place, points: list[int], where: list[bool], limit: int, out: Masks
     ) -> None:
         """Put the masks of one row, reading the guesses between its points; then go back to where the row stood."""
         home, last = place.at, max(point for point, ask in zip(points, where, strict=True) if ask)
@@ -173,13 +139,13 @@ class Bound(Follower):
         for k, (point, ask) in enumerate(zip(points, where, strict=True)):
             if not ask:
                 continue
-            self._read(place, text[place.at - home : point - home])
+            place.read(text[place.at - home : point - home], self._eos)
             if place.over != NONE:
                 break
             cursor = place.cursor
             bits = cursor.mask() if self._steering is None else self._steering.mask(cursor, limit - point)
             out.put(r, k, bits, cursor.is_complete())
-        self._back(place, home)
+        place.back(home)
 
     def narrow(self, rows: Rows, at: Tensor) -> Tensor | None:
         """[R, V] bool, more than what may stand AT `at` [R] but known at once; None where that is everything.
@@ -238,7 +204,7 @@ class Bound(Follower):
         """[R] bool, whether the final text is complete and nothing may follow: ends a row where no id ends a text."""
         whole = self.complete(rows).tolist()
         places = self._places or []
-        out = [yes and (place.over != NONE or _stuck(place.cursor)) for yes, place in zip(whole, places, strict=True)]
+        out = [yes and (place.over != NONE or stuck(place.cursor)) for yes, place in zip(whole, places, strict=True)]
         return torch.tensor(out, dtype=torch.bool, device=rows.device)
 
     def forced(self, rows: Rows) -> list[list[int]]:
@@ -249,13 +215,34 @@ class Bound(Follower):
             for done, place in zip(rows.done.tolist(), places, strict=True)
         ]
 
+    def foreseen(self, rows: Rows) -> list[list[int]]:
+        """For each row the tokens that the tokenizer itself writes for the text that must come next; often empty.
+
+        The text is certain, its tokens are a guess: other spellings of it may be allowed as well.
+        """
+        places = self._sync(rows, rows.n, ~rows.done)
+        return [
+            [] if done or place.over != NONE else self._spelling(place.cursor)
+            for done, place in zip(rows.done.tolist(), places, strict=True)
+        ]
+
+    def _spelling(self, cursor: Cursor) -> list[int]:
+        vocabulary = self.compiled.vocabulary
+        text = forced_text(cursor, vocabulary)
+        if not text:
+            return self._must(cursor)
+        try:
+            return canonicality_of(vocabulary.tokenizer).encode(text.decode())
+        except (ConstraintError, UnicodeDecodeError):  # a bare table, or another kind of tokenizer
+            return vocabulary.spell(text) or []
+
     def _must(self, cursor: Cursor) -> list[int]:
         out = cursor.forced()
         if len(self._eos) == 1 and len(out) < FORCED:
             end = cursor.fork()
             for token in out:
                 end.advance(token)
-            if end.is_complete() and _stuck(end):
+            if end.is_complete() and stuck(end):
                 out.append(self._eos[0])
         return out
 
@@ -263,12 +250,6 @@ class Bound(Follower):
         """What was expected after the final text of `row`, in a few words."""
         place = self._sync(rows, rows.n, torch.ones_like(rows.done))[row]
         return place.cursor.explain()
-
-
-def _stuck(cursor: Cursor) -> bool:
-    """Whether no token may come next; cursors whose masks are dear have a quicker way, `stuck`."""
-    quick = getattr(cursor, "stuck", None)
-    return bool(quick()) if quick is not None else not cursor.mask().any()
 
 
 def vocabulary_for(run: Run) -> Vocabulary:

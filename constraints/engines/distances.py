@@ -14,6 +14,8 @@ SMALL: Final = 512
 """An automaton of at most so many states is looked through for the longest way to an end."""
 MOST: Final = 4_096
 """The longest completion that is looked for, in bytes."""
+RUN: Final = 256
+"""The longest forced text that is looked for at once, in bytes."""
 KNOWN: Final = 1_024
 LONG: Final = 48
 
@@ -135,6 +137,18 @@ class Rollout:
             if len(self._known) > KNOWN:
                 self._known.popitem(last=False)
         return self._known[text]
+
+    def forced(self, text: bytes) -> bytes:
+        """The bytes that every whole text has after `text`, at most :data:`RUN`."""
+        matcher, out = self._first.deep_copy(), bytearray()
+        matcher.consume_tokens(list(text))
+        while len(out) < RUN and not matcher.is_error() and not matcher.is_accepting():
+            allowed = int.from_bytes(matcher.compute_bitmask()[:32], "little")
+            if allowed.bit_count() != 1:
+                break
+            out.append(allowed.bit_length() - 1)
+            matcher.consume_token(out[-1])
+        return bytes(out)
 
     def _roll(self, text: bytes) -> bytes | None:
         matcher = self._first.deep_copy()

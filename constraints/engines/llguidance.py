@@ -219,6 +219,10 @@ class GrammarCursor:
         exact = self._home.distances
         return self._home.rollout.after(self._text) if exact is None else exact.closing(exact.state_of(self))
 
+    def forced_text(self) -> bytes:
+        """The bytes that every whole text has next; empty where there is a choice, or the text may end."""
+        return self._home.rollout.forced(self._text)
+
     def forced(self) -> list[int]:
         """The tokens that must come next, as long as each is the only one allowed."""
         return single(self)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from decodekit.constraints.cursor import Bits, Compiled, Cursor, single
+from decodekit.constraints.cursor import Bits, Compiled, Cursor, forced_text, single
 from decodekit.constraints.steering import closing
 from decodekit.constraints.vocabulary import Vocabulary
 
@@ -92,6 +92,14 @@ class TogetherCursor:
                 return False
             more.advance(token)
         return tokens is not None and more.is_complete()
+
+    def forced_text(self) -> bytes:
+        """What a part forces, for all of them; what all parts that go on have in common, for any."""
+        texts = [forced_text(cursor, self._home.vocabulary) for cursor in self._alive()]
+        if self._home.every:
+            return max(texts, key=len, default=b"")
+        first, last = min(texts, default=b""), max(texts, default=b"")  # what these share, all share
+        return first[: next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))]
 
     def forced(self) -> list[int]:
         """The tokens that must come next, as long as each is the only one allowed."""

@@ -178,6 +178,14 @@ class WordsCursor:
         """The shortest rest of a text."""
         return self._home.closing(self._parts[-1])
 
+    def forced_text(self) -> bytes:
+        """What all texts of the part have next; empty where one of them ends here."""
+        low, high, depth = self._parts[-1]
+        if low == high:
+            return b""
+        first, last = self._home.texts[low], self._home.texts[high - 1]  # sorted: all others share what these share
+        return first[depth : _common(first, last)]
+
     def forced(self) -> list[int]:
         """The tokens that must come next, as long as each is the only one allowed."""
         return single(self)

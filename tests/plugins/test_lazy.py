@@ -9,6 +9,7 @@ import torch
 
 import decodekit as dk
 from decodekit import lazy, noise, verify
+from decodekit.compare.tasks.embedded import Json
 from decodekit.constraints.masks import Pace
 from decodekit.roles import Proposal
 from decodekit.rows import NONE, Rows
@@ -65,29 +66,15 @@ def test_the_token_is_that_of_the_mask(noisy: bool, patience: int, refuse: float
 
 @pytest.mark.parametrize("strategy", ["sample", "greedy"])
 def test_a_fitting_model_needs_no_masks(strategy: str) -> None:
-    schema = {
-        "type": "object",
-        "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
-        "required": ["name", "age"],
-        "additionalProperties": False,
-    }
-    out = dk.generate(
-        "zoo:base",
-        "Ada Park is 36.\nrecord as JSON:\n",
-        constraint=dk.json_schema(schema),
-        strategy=strategy,
-        max_tokens=60,
-    )
+    item = Json(limit=1).items()[0]
+    prompt, rule = item.prompt, item.constraint
+    out = dk.generate("zoo:base", prompt, constraint=rule, strategy=strategy, max_tokens=120)
     assert out.value is not None
-    eager = dk.generate(
-        "zoo:base",
-        "Ada Park is 36.\nrecord as JSON:\n",
-        constraint=dk.json_schema(schema),
-        strategy="mask" if strategy == "sample" else "mask(greedy=True)",
-        max_tokens=60,
-    )
+    other = "mask" if strategy == "sample" else "mask(greedy=True)"
+    eager = dk.generate("zoo:base", prompt, constraint=rule, strategy=other, max_tokens=120)
     assert eager.tokens == out.tokens
-    assert out.cost.masks < len(out.tokens) / 2
+    assert out.cost.masks <= len(out.tokens) / 10
+    assert out.cost.checks < 3 * len(out.tokens)
 
 
 def test_patience_is_the_ratio_of_what_was_measured() -> None:
