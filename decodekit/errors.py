@@ -43,3 +43,7 @@ class PromptError(DecodekitError):
 
 class ConstraintError(DecodekitError):
     """A schema, grammar, pattern or database cannot be used as a constraint."""
+
+
+class DataWarning(UserWarning):
+    """A line of a data file is left out; the rest is used. The message names file and line."""

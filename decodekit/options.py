@@ -28,6 +28,7 @@ class CallOptions(TypedDict, total=False):
     progress: bool | None
     trace: bool
     top_k: int
+    hidden: bool
     must_end: bool
     in_time: bool
 
@@ -50,6 +51,7 @@ class Options:
     in_time: the constraint's text is steered to its end within max_tokens: a token is refused after which the shortest
         completion would not fit any more. A constraint without a text that fits is refused before decoding.
     trace: record events. top_k: how many of the likeliest tokens the trace keeps at every event.
+    hidden: the trace keeps the last hidden state that each token was predicted from.
 
     Raises:
         OptionError: a value out of range or of the wrong type.
@@ -65,7 +67,8 @@ class Options:
     batch_size: int | None = None
     progress: bool | None = None
     trace: bool = True
-    top_k: int = 0
+    top_k: int = 20
+    hidden: bool = False
     must_end: bool = False
     in_time: bool = False
 

@@ -7,6 +7,7 @@ tensors [R, K] and turned into columns every :data:`FLUSH` rounds.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
@@ -16,14 +17,15 @@ import torch
 from torch import Tensor
 
 from decodekit.cost import Cost
+from decodekit.digest import digest
 from decodekit.roles import Round
 from decodekit.rows import NONE, Fact, Rows
-from decodekit.trace import EVENT_COLUMNS, FACT_COLUMNS, MORE_COLUMNS, Array, Trace, joined
-from decodekit.uncertainty import Reading
+from decodekit.trace import END_COLUMNS, EVENT_COLUMNS, FACT_COLUMNS, MORE_COLUMNS, Array, Trace, joined
 
 FLUSH: Final = 64
-_LEAST: Final = -1e4  # stands for log 0, which times 0 would be NaN
-_FILL: Final = {"logq": torch.nan, "logt": torch.nan, "logw": 0.0}
+_FILL: Final = {"logq": torch.nan, "logt": torch.nan, "logw": 0.0, "layers": NONE}
+Told = Callable[[Rows, Tensor], Mapping[str, Tensor]]
+"""What a scorer tells of positions [R, K] after it was asked: any of `layers` [R, K] and `hidden` [R, K, H]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +48,11 @@ class Recorder:
         rows: at the start of the run.
         cost: the meter that the run's models count on.
         trace: whether to keep events. top_k: how many of the likeliest tokens to keep per event.
+        told: asked every round for what the scorer has to tell of the round's positions.
     """
 
-    def __init__(self, rows: Rows, cost: Cost, *, trace: bool = True, top_k: int = 0) -> None:
+    def __init__(self, rows: Rows, cost: Cost, *, trace: bool = True, top_k: int = 0, told: Told | None = None) -> None:
+        self._rows, self._told = rows, told
         self._sums = torch.zeros_like(rows.logw)  # [R] float64, up to what is pending
         self._pending: list[Tensor] = []  # [R, K] log-probabilities of what was taken, 0 elsewhere
         self.left: list[float] = []
@@ -59,29 +63,31 @@ class Recorder:
         self._parts: list[dict[str, Array]] = []
         self._rounds: list[tuple[float, int, dict[str, tuple[int, int]]]] = []
         self._moves: list[tuple[int, int, Tensor]] = []
-        self._number = -1
+        self._number, self._vocab = -1, 0
         self._facts: list[tuple[int, Fact]] = []
         self._begun = time.perf_counter()
         self._before = {label: (one.calls, one.fed) for label, one in cost.models.items()}  # of earlier batches
-        self._prompts = dict(zip(rows.group.tolist(), rows.start.tolist(), strict=True))
+        self._prompts = _prompts(rows) if trace else {}
+        self._width = len(rows) // max(1, len(set(rows.group.tolist())))
 
     def round(self, what: Round) -> None:
         """Add to the sums, and copy what the trace keeps."""
         rows, ask, choice = what.rows, what.ask, what.choice
         self._begin_again(rows)
         took = what.take & (choice.tokens != NONE)  # [R, K]
-        law = what.logits.log_softmax(-1)  # [R, K, V]
-        logp = _at(law, choice.tokens)  # [R, K]
+        found = digest(what.logits, self._top_k) if self._trace else None
+        norm = what.logits.logsumexp(-1) if found is None else found.norm  # [R, K]
+        logp = _at(what.logits, choice.tokens) - norm  # [R, K]
         self._pending.append(logp.masked_fill(~took, 0.0))
         if len(self._pending) >= FLUSH:
             self._add_up()
-        if not self._trace:
+        if found is None:
             return
         self._collect(rows)  # what was told after the last round
-        self._number = what.number
+        self._number, self._vocab = what.number, what.logits.shape[-1]
         cells = {"at": ask.at, "guess": ask.guess, "tokens": choice.tokens.clone(), "took": took, "logp": logp}
         if ask.by or ask.logq is not None:  # a proposer without a word guesses nothing: save the second look-up
-            cells["guess_logp"] = _at(law, ask.guess)
+            cells["guess_logp"] = _at(what.logits, ask.guess) - norm
         if ask.logq is not None:
             cells["logq"] = _at(ask.logq, ask.guess)
         if choice.law is what.logits:
@@ -90,11 +96,9 @@ class Recorder:
             cells["logt"] = _at(choice.law, choice.tokens) - choice.law.logsumexp(-1)
         if choice.logw is not None:
             cells["logw"] = choice.logw
-        if self._top_k:
-            top = law.topk(min(self._top_k, law.shape[-1]), -1)
-            cells["top_logps"], cells["top_ids"] = top.values, top.indices
-            cells["varentropy"] = Reading(what.logits).varentropy
-        cells["entropy"] = -torch.linalg.vecdot(law.exp(), law.clamp(min=_LEAST))  # three times faster than entr
+        cells |= {name: figure for name, figure in found._asdict().items() if name != "norm" and figure is not None}
+        if self._told is not None:
+            cells |= self._told(rows, ask.at)
         lines = {"group": rows.group, "slot": rows.sample}
         self._kept.append(_Kept(what.number, self._word(ask.by), cells, lines))
         totals = {label: (one.calls, one.fed) for label, one in self._cost.models.items()}
@@ -117,6 +121,8 @@ class Recorder:
         """Forget the sums of rows that were set back to their prompt."""
         for where in rows.reopened:
             self._sums = self.logp.masked_fill(where, 0.0)
+            if self._trace:
+                self._moves.append((self._number, 2, where.nonzero()[:, 0]))
         rows.reopened.clear()
 
     def moved(self, rows: Rows, index: Tensor) -> None:
@@ -144,10 +150,30 @@ class Recorder:
             **header,
             "words": list(self._words),
             "labels": labels,
-            "prompts": {str(group): length for group, length in self._prompts.items()},
+            "models": {label: name for label, name in self._cost.names.items() if label in labels},
+            "prompts": {str(group): len(ids) for group, ids in self._prompts.items()},
+            "prompt_ids": {str(group): ids for group, ids in self._prompts.items()},
+            "batches": [{"round": 0, "group": min(self._prompts, default=0), "width": self._width}],
+            "top_k": self._top_k,
+            "vocab": self._vocab,
         }
-        facts = self._fact_columns(full)
-        return Trace(full, joined(self._parts, names), self._round_columns(labels), self._move_columns(), facts=facts)
+        facts, ends = self._fact_columns(full), self._end_columns(full)
+        events, rounds = joined(self._parts, names), self._round_columns(labels)
+        return Trace(full, events, rounds, self._move_columns(), facts=facts, ends=ends)
+
+    def _end_columns(self, header: dict[str, Any]) -> dict[str, Array]:
+        """How every row came out; rows still in flight have no word for it yet."""
+        rows, logp = self._rows, self.logp.tolist()
+        left = [
+            (one.group, one.sample, len(one.tokens) - one.start, one.reason, one.logw, sums)
+            for one, sums in zip(rows.retired, self.left, strict=False)
+        ]
+        here = zip(rows.group.tolist(), rows.sample.tolist(), (rows.n - rows.start).tolist(), strict=True)
+        left += [(*one, rows.why(r), float(rows.logw[r]), logp[r]) for r, one in enumerate(here) if r < len(logp)]
+        words = header["finishes"] = sorted({one[3] for one in left})
+        values = zip(*[(*one[:3], words.index(one[3]), *one[4:]) for one in left], strict=True) if left else [[]] * 6
+        kinds = END_COLUMNS.items()
+        return {name: np.array(list(column), dtype=kind) for (name, kind), column in zip(kinds, values, strict=True)}
 
     def _collect(self, rows: Rows) -> None:
         self._facts += [(self._number, fact) for fact in rows.facts]
@@ -202,6 +228,12 @@ class Recorder:
         }
 
 
+def _prompts(rows: Rows) -> dict[int, list[int]]:
+    """The prompt of every group."""
+    first = {group: r for r, group in reversed(list(enumerate(rows.group.tolist())))}
+    return {group: rows.tokens[r, : int(rows.start[r])].tolist() for group, r in sorted(first.items())}
+
+
 def _at(law: Tensor, tokens: Tensor) -> Tensor:
     """`law` [R, K, V] at `tokens` [R, K] -> [R, K]; anything where the token is NONE."""
     return law.gather(-1, tokens.clamp(min=0)[..., None])[..., 0]
@@ -249,6 +281,7 @@ def _events(kept: list[_Kept]) -> dict[str, Array]:
         "logt": (np.nan, cells("logt")),
         "logw": (0.0, cells("logw")),
         "entropy": (entropy, entropy),
+        **{name: (cells(name),) * 2 for name in ("varentropy", "s2", "s3", "s4", "layers")},
     }
     columns = {name: pick(*values[name], kind) for name, kind in EVENT_COLUMNS.items()}
     for name, kind in MORE_COLUMNS.items():

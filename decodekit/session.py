@@ -13,16 +13,18 @@ from decodekit import noise
 from decodekit.compose import Composition, bind
 from decodekit.cost import Cost
 from decodekit.ending import MustEnd
-from decodekit.errors import OptionError
+from decodekit.errors import CompositionError, OptionError
 from decodekit.kit import Kit, Model, Run
 from decodekit.loop import decode
 from decodekit.options import Options
-from decodekit.recorder import Recorder
+from decodekit.recorder import Recorder, Told
 from decodekit.results import Prompt
 from decodekit.roles import Round, Stop
 from decodekit.rows import Rows
+from decodekit.spelling import OfCodec
 from decodekit.stops import Budget, Complete, Deadline, EndOfText, Length, StopStrings
 from decodekit.text import Codec
+from decodekit.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,13 @@ class Setup:
     def bound(self, options: Options, cost: Cost) -> tuple[Run, Kit]:
         """Bind every answer anew: readers follow the rows of one batch."""
         eos = self.model.eos if options.eos is None else options.eos
-        run = Run(model=self.model, open=self.open, eos=tuple(eos), seed=options.seed, cost=cost)
-        return run, bind(self.composition, run)
+        run = Run(self.model, self.open, tuple(eos), options.seed, cost, hidden=options.hidden)
+        kit = bind(self.composition, run)
+        if options.hidden and not getattr(kit.scorer, "tells_hidden", False):
+            raise CompositionError(
+                f"hidden=True asks for hidden states, and the scorer of {self.spec!r} does not tell them; drop either"
+            )
+        return run, kit
 
 
 @dataclass(frozen=True)
@@ -86,13 +93,13 @@ class Session:
         until: Deadline | None = None,
         adapt: Callable[[Kit], Kit] | None = None,
     ) -> None:
-        self._cost, self.wants = cost, list(wants)
+        self._cost, self.wants, self._setup = cost, list(wants), setup
         self._retired = self._settled = 0
         run, kit = setup.bound(options, cost)
         kit = kit if adapt is None else adapt(kit)
         with torch.inference_mode():
             self.rows = _rows(self.wants, kit.population.width, options.seed, setup.model.device)
-            self.recorder = Recorder(self.rows, cost, trace=options.trace, top_k=options.top_k)
+            self.recorder = Recorder(self.rows, cost, trace=options.trace, top_k=options.top_k, told=_told(kit))
         if options.in_time:
             _steer(kit.constraint, self.rows)
         if options.must_end:
@@ -113,6 +120,13 @@ class Session:
                 return
             self._cost.rounds += 1
             yield what
+
+    def trace(self) -> Trace | None:
+        """The events so far, with what their tokens say; None if none are kept."""
+        trace = self.recorder.trace(**self.header)
+        if trace is None or self._setup.model.tokenizer is None:
+            return trace
+        return trace.spelt(OfCodec(self._setup.codec))
 
     def settled(self) -> int:
         """How many groups have left altogether."""
@@ -144,6 +158,12 @@ class Session:
             finish = rows.why(r) or unfinished
             sums = float(logp[r]), float(rows.logw[r])
             yield int(rows.group[r]), Outcome(tokens, finish, *sums, int(rows.sample[r]), rows.remarked(r))
+
+
+def _told(kit: Kit) -> Told | None:
+    """What the scorer tells of the positions that it was asked, if it tells anything."""
+    found: Told | None = getattr(kit.scorer, "told", None)
+    return found
 
 
 def _rows(wants: Sequence[Want], width: int, seed: int, device: torch.device) -> Rows:

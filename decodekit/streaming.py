@@ -41,6 +41,6 @@ def pieces(session: Session, setup: Setup, options: Options, prompt: Prompt, cos
         out, held = held[:ready], held[ready:]
         sent, tokens = sent + out, len(ids)
         yield Piece(out, new)
-    trace = session.recorder.trace(**session.header)
+    trace = session.trace()
     made = result(setup, options, prompt, session.outcomes(), cost, trace)
     yield Piece(made.text[len(sent) :], made.tokens[tokens:], made)

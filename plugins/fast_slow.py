@@ -168,7 +168,7 @@ class Collaboration:
         asked, alone, entropy = self._last
         rows, took = what.rows, what.take & (what.choice.tokens != NONE)
         if what.number == 0 and self._limit is not None:
-            groups = rows.group.unique()
+            groups = torch.tensor(sorted(set(rows.group.tolist())), device=rows.device)
             value = torch.full_like(groups, self._limit, dtype=torch.float64)
             rows.tell("entropy threshold", groups, torch.full_like(groups, NONE), value)
         changed = took & (what.choice.tokens != alone)

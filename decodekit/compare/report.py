@@ -104,6 +104,7 @@ def markdown(found: Sequence[Line], plan: Plan, manifest: Row) -> str:
 
 NOTES: Final = (
     "Score: mean over items with a paired bootstrap interval. p: of the difference, corrected by Holm's method.",
+    "Costs are per token of the answers; what particles and rejected guesses cost is part of it.",
     "Speed ratio: tokens per second of an answer over the baseline's, unit by unit; median and quartiles.",
     "ESS: effective sample size of an answer's samples. * no other strategy scores as much with less computation.",
 )

@@ -16,6 +16,7 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.utils import logging
 
+from decodekit.codebook import Codebook, codebook_beside
 from decodekit.errors import ModelError, UnknownModel
 from decodekit.models import zoo
 from decodekit.models.masks import KNOWN, refuse, settle_attention
@@ -63,7 +64,7 @@ def load(
         hf, found, name = _from_name(os.fspath(model), tokenizer, _placed(dtype, device, device_map), options)
         if device is not None:
             hf = hf.to(device)
-        return _wrap(hf, found, name, cache)
+        return _wrap(hf, found, name, cache, codebook_beside(_source(name)))
     if hasattr(model, "reader") and hasattr(model, "gives"):
         return model
     if not isinstance(model, torch.nn.Module) or not hasattr(model, "config"):
@@ -95,7 +96,7 @@ def _from_zoo(
     finally:
         if shown:
             logging.enable_progress_bar()
-    return _wrap(hf if device is None else hf.to(device), tokenizer, name, cache)
+    return _wrap(hf if device is None else hf.to(device), tokenizer, name, cache, codebook_beside(_source(name)))
 
 
 def _placed(dtype: str | torch.dtype | None, device: str | torch.device | None, device_map: Any) -> dict[str, Any]:
@@ -115,7 +116,7 @@ def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
 
 
 def _from_name(name: str, tokenizer: Any, placed: dict[str, Any], options: dict[str, Any]) -> tuple[Any, Any, str]:
-    source = str(zoo.path(name.removeprefix(_ZOO))) if name.startswith(_ZOO) else name
+    source = _source(name)
     _look(source, name, tokenizer is not None)
     trust = options["trust_remote_code"]
     try:
@@ -130,6 +131,10 @@ def _from_name(name: str, tokenizer: Any, placed: dict[str, Any], options: dict[
     except Exception as problem:  # transformers raises whatever its parts raise; users get one sentence
         said = " ".join(str(problem).split())[:200]
         raise UnknownModel(f"model {name!r} cannot be loaded: {said}") from problem
+
+
+def _source(name: str) -> str:
+    return str(zoo.path(name.removeprefix(_ZOO))) if name.startswith(_ZOO) else name
 
 
 def _look(source: str, name: str, has_tokenizer: bool) -> None:
@@ -163,7 +168,7 @@ def _is_masked(config: Any) -> bool:
     return kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES and kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 
-def _wrap(hf: Any, tokenizer: Any, name: str, cache: CacheKind | None) -> HFModel:
+def _wrap(hf: Any, tokenizer: Any, name: str, cache: CacheKind | None, codebook: Codebook | None = None) -> HFModel:
     masked = "MaskedLM" in type(hf).__name__
     refuse(hf.config)
     if tokenizer is None:
@@ -187,6 +192,7 @@ def _wrap(hf: Any, tokenizer: Any, name: str, cache: CacheKind | None) -> HFMode
         eos=_eos(hf, config, tokenizer),
         mask=_mask(config, tokenizer) if masked else None,
         masked=masked,
+        codebook=codebook,
         cache=cache or ("slab" if masked or config.model_type in KNOWN else fitting_cache(hf, name)),
     )
 

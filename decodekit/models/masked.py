@@ -45,6 +45,10 @@ class MaskedReader:
         out[index] = logits
         return out
 
+    def told(self, rows: Rows, at: Tensor) -> dict[str, Tensor]:
+        """For the trace: `layers` [R, K] that ran for the tokens AT `at`."""
+        return {"layers": torch.full_like(at, self._layers)}
+
     def _forward(self, tokens: Tensor, length: Tensor, at: Tensor) -> Tensor:
         widest = int(length.max())
         if self._limit is not None and widest > self._limit:
