@@ -29,8 +29,8 @@ class Machine(Protocol):
 
     A machine may have `leap(state, text)`, which reads the bytes of a token in one go, to the state that `step` leads
     to byte by byte; `closing(state)`, the shortest text that completes a state, of equally short ones the first in
-    order (:class:`decodekit.constraints.engines.distances.Measured`); `ending(state)`, some text that does; and `dear`, True where it calls code of the
-    user's, so that a check costs more than a round.
+    order (:class:`decodekit.constraints.engines.distances.Measured`), or `ending(state)`, some text that does; and
+    `dear`, True where it calls code of the user's, so that a check costs more than a round.
     """
 
     def first(self) -> Hashable:
