@@ -18,7 +18,12 @@ from transformers.utils import logging
 
 from decodekit.codebook import Codebook, codebook_beside
 from decodekit.errors import ModelError, UnknownModel
-from decodekit.models import zoo
+from decodekit.models import (
+    grid as _grid,  # noqa: F401  # tells transformers of the architecture
+)
+from decodekit.models import (
+    zoo,
+)
 from decodekit.models.masks import KNOWN, refuse, settle_attention
 from decodekit.models.model import CacheKind, HFModel
 from decodekit.models.probe import fitting_cache
