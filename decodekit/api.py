@@ -12,6 +12,7 @@ from decodekit.assemble import result
 from decodekit.compose import compose
 from decodekit.cost import Cost
 from decodekit.errors import CompositionError, OptionError
+from decodekit.joining import merged
 from decodekit.kit import Model
 from decodekit.models.load import load
 from decodekit.options import CallOptions, Options
@@ -23,7 +24,7 @@ from decodekit.spec import Strategy
 from decodekit.stops import Budget, Deadline
 from decodekit.streaming import pieces
 from decodekit.text import Codec
-from decodekit.trace import Trace, merged
+from decodekit.trace import Trace
 
 
 class Decoder:
@@ -144,7 +145,7 @@ class Decoder:
                     ended = "interrupted"
                 if session is not None:
                     rows += [found or [_nothing("interrupted")] for found in session.outcomes()]
-                    traces.append((session.recorder.trace(**session.header), first))
+                    traces.append((session.trace(), first))
                 if ended:
                     rows += [[_nothing(ended)] for _ in wants[len(rows) :]]
         trace = merged([(trace, first) for trace, first in traces if trace is not None])

@@ -83,6 +83,7 @@ class Run:
     needs: capabilities that some plugin of the composition reads.
     limits: the constraint plugins of the run, for whoever needs one more bound instance (:func:`another_constraint`).
     label: under which the work of the model is counted.
+    hidden: whether the trace wants hidden states; a scorer that can tells them (:data:`decodekit.recorder.Told`).
     """
 
     model: Model
@@ -94,4 +95,5 @@ class Run:
     needs: frozenset[str] = frozenset()
     label: str = "target"
     limits: tuple[Any, ...] = ()
+    hidden: bool = False
     kit: Kit = field(init=False)

@@ -85,19 +85,23 @@ class ExitReader(StagedReader):
     def __init__(self, options: EarlyExit, run: Run, forward: Forward, cost: Cost, label: str) -> None:
         super().__init__(forward, cost, label, _cuts(options.layers, forward))
         self._options, self._run_of = options, run
+        self._ran = (torch.zeros(0), torch.zeros(0))
 
     @torch.inference_mode()
     def read(self, rows: Rows, at: Tensor, only: Tensor | None = None) -> Tensor:
         """[R, K, V], position by position those of the first exit that is certain."""
         asks = self.follow(rows, at, only, self._label)
         open_ = (at != NONE) & asks[:, None]  # [R, K] positions that go deeper
+        layers = torch.zeros_like(at)
         judge, out, below = Judge(self._options, self._run_of, rows, at), None, None
         for stage in range(len(self.stages)):
             self.deepen(rows, at.masked_fill(~open_, 0).amax(1), stage, self._label)
             if self._options.rule == "never" and stage < len(self.stages) - 1:
+                layers = layers + open_ * len(self.stages[stage])
                 continue
             here = self.states(rows, at, stage)
             logits = self.head(here, self._label)
+            layers = layers + open_ * len(self.stages[stage])
             out = logits if out is None else torch.where(open_[..., None], logits, out)
             if stage < len(self.stages) - 1:
                 open_ = open_ & ~judge.certain(logits, here, below)
@@ -105,7 +109,13 @@ class ExitReader(StagedReader):
                     break
             below = here
         assert out is not None
+        self._ran = at, layers
         return out
+
+    def told(self, rows: Rows, at: Tensor) -> dict[str, Tensor]:
+        """For the trace: `layers` [R, K] that the logits of the last reading came from, if it was at `at`."""
+        last, layers = self._ran
+        return {"layers": layers if torch.equal(last, at) else torch.full_like(at, NONE)}
 
 
 class Judge:

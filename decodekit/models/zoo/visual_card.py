@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,11 @@ def measure(name: str, out: Path) -> dict[str, Any]:
     images, labels = heldout(500)
     p, codes = laws(out / name, images, labels)
     stray = strays(out / name)
+    bits = float(torch.special.entr(p).sum(-1).mean()) / math.log(2)
     report: dict[str, Any] = {
         "decoding": "plain sampling",
         "bits a code, held out": round(float(-p.gather(2, codes[..., None]).log2().mean()), 3),
-        "entropy of the law, bits": round(
-            float(torch.special.entr(p).sum(-1).mean() / torch.log(torch.tensor(2.0))), 3
-        ),
+        "entropy of the law, bits": round(bits, 3),
         "probability of the best code": round(float(p.amax(-1).mean()), 4),
         "probability of tokens that are no codes": f"{stray['mean']:.1e} on average, {stray['most']:.1e} at most",
     }
@@ -113,9 +113,9 @@ def text(name: str, folder: Path) -> str:
         settings = about["settings"]
         shape = f", {settings['layers']} layers of width {settings['hidden']}" if settings["layers"] else ""
         lines.append(
-            f"- `{what}`: {about['parameters']:,} parameters{shape}, weights in bfloat16. {settings['steps']:,} steps of "
-            f"{settings['batch']} pictures (seed {settings['seed']}, {about['cpu_seconds']} seconds of one CPU core, last "
-            f"loss {about['losses'][-1]}){_schedules(about)}."
+            f"- `{what}`: {about['parameters']:,} parameters{shape}, weights in bfloat16. {settings['steps']:,} steps "
+            f"of {settings['batch']} pictures (seed {settings['seed']}, {about['cpu_seconds']} s of one CPU core, "
+            f"last loss {about['losses'][-1]}){_schedules(about)}."
         )
     lines += ["", _USE.rstrip(), "", "## Figures", "", "| figure | value |", "| --- | --- |"]
     lines += [f"| {key} | {value} |" for key, value in evaluation.items() if key != "decoding"]
