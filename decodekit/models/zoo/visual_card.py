@@ -82,7 +82,8 @@ def _pictures(held: Tensor, labels: Tensor) -> dict[str, Any]:
     from decodekit.models.load import load
     from decodekit.testing.harness import run
 
-    vq, found = opened_vq(), {}
+    vq = opened_vq()
+    found: dict[str, Any] = {}
     codes = vq.encode(held)
     found["mean squared error of the image tokenizer"] = round(float((vq.decode(codes) - held).pow(2).mean()), 5)
     used = torch.bincount(codes.flatten(), minlength=CODES).double()
