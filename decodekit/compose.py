@@ -27,6 +27,7 @@ _OF_MODELS: Final = {
     "causal_lm": "a causal language model, which this one is not",
     "masked_lm": "a masked language model, which this one is not",
     "hidden": "hidden states, which this model does not give",
+    "codebook": "a codebook, which this model does not have",
     "embeddings": "token embeddings, which this model does not give",
 }
 _PROTOCOLS: Final = {role: getattr(roles, role.capitalize()) for role in ROLES}

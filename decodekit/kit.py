@@ -28,7 +28,7 @@ from decodekit.rows import Rows
 class Model(Protocol):
     """A loaded model as plugins see it. Readers are independent: each has its own cache and follows rows by itself.
 
-    gives: capabilities, of `causal_lm`, `masked_lm`, `hidden`, `embeddings`.
+    gives: capabilities, of `causal_lm`, `masked_lm`, `hidden`, `embeddings`, `codebook`.
     vocab: width V of the logits, which may exceed the tokenizer's. context: most positions, or None for no limit.
     eos: ids that end a text. mask: id of the mask token of a masked LM, else None.
     """

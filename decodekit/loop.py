@@ -28,7 +28,8 @@ def decode(kit: Kit, rows: Rows) -> Generator[Round, None, None]:
     while len(rows):
         ask = kit.proposer.propose(rows)
         rows.write(ask.at, ask.guess, ask.guess != NONE)  # a guess is a token written past the final text
-        logits = kit.scorer.read(rows, ask.at, ask.only)  # [R, K, V], of the tokens AT ask.at
+        # [R, K, V], of the tokens AT ask.at; whoever looked ahead has read them in the round before
+        logits = kit.scorer.read(rows, ask.at, ask.only) if ask.known is None else ask.known
         warped, choice = kit.judge(rows, ask, logits)
         going = ~rows.done
         take = choice.take & (ask.at != NONE) & (ask.at < rows.limit[:, None]) & going[:, None]

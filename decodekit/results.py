@@ -27,23 +27,33 @@ FINISHES = {
 """Why a generation ended, and what the word means. A plugin's own stop may add words."""
 
 
+TEMPLATE = "template"
+"""Kind of a prompt that holds mask tokens: it is filled in, and the text is all of it."""
+
+
 @dataclass(frozen=True)
 class Prompt:
     """What was asked.
 
-    kind: "text", "chat" or "tokens". given: the prompt as it was given. tokens: as the model read it.
+    kind: "text", "chat", "tokens" or "template". given: as it was given. tokens: as the model read it.
     """
 
     kind: str
     given: Any = field(repr=False)
     tokens: list[int] = field(repr=False)
 
+    @property
+    def before(self) -> list[int]:
+        """What stands before the text: the tokens, or nothing where they are part of the text."""
+        return [] if self.kind == TEMPLATE else self.tokens
+
 
 @dataclass(frozen=True)
 class Sample:
     """One finished row: a sample, or a particle of a population.
 
-    text: what follows the prompt, cut before a stop string. tokens: generated ids, the end token included.
+    text: what follows the prompt (all of a template, filled in), cut before a stop string.
+    tokens: generated ids, the end token included.
     value: the text as the constraint reads it (parsed, validated), None without a constraint or where it is unfinished.
     finish: a word of :data:`FINISHES`. logp: sum of log-probabilities of the tokens under the plain model, in nats.
     logw: log importance weight, in nats (0 for exact strategies, -inf at a dead end).

@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 
+from decodekit.codebook import Codebook
 from decodekit.cost import Cost
 from decodekit.errors import ModelError
 from decodekit.models.causal import CausalReader
@@ -36,7 +37,9 @@ class HFModel:
     Attributes:
         hf: the transformers model. tokenizer: its tokenizer. name: for messages and reports.
         vocab: width V of the logits. context: most positions, or None. eos: ids that end a text. mask: mask id or None.
+        block: cells per block of a block-causal masked model, counted from position 0, or None.
         gives: capabilities. cache: how readers of a causal model keep what they have read.
+        codebook: of the tokens of a visual model, or None.
     """
 
     def __init__(
@@ -50,12 +53,17 @@ class HFModel:
         mask: int | None,
         masked: bool,
         cache: CacheKind = "slab",
+        codebook: Codebook | None = None,
     ) -> None:
         self.hf, self.tokenizer, self.name = hf, tokenizer, name
         self.context, self.eos, self.mask, self.cache = context, eos, mask, cache
         kind = "masked_lm" if masked else "causal_lm"
         self.gives = frozenset({kind, "embeddings"} if masked else {kind, "embeddings", "hidden"})
+        self.codebook = codebook
+        if codebook is not None:
+            self.gives |= {"codebook"}
         self._masked = masked
+        self.block: int | None = getattr(hf, "block", None)
         self._forward = None if masked else Forward(hf, name, context)
         head = hf.get_output_embeddings()
         self.vocab = int(head.weight.shape[0] if head is not None else hf.config.get_text_config().vocab_size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from decodekit.live import Live, live
 from decodekit.loop import decode
 from decodekit.recorder import Recorder
 from decodekit.registry import SCORES, load, names, plugin
-from decodekit.roles import Round
+from decodekit.roles import Choice, Proposal, Round
 from decodekit.rows import NONE, Rows
 from decodekit.scores import ScoreError, ToolError, Tools
 from decodekit.scores.base import Samples, Text
@@ -28,12 +29,21 @@ from decodekit.scores.evaluate import fold_values
 from decodekit.scores.folds import Fold
 from decodekit.scores.methods.entropy import Coefficients, fit_wepr
 from decodekit.scores.plan import scores_of
+from decodekit.stops import Length
 from decodekit.testing import TableModel, ToyConstraint
 from decodekit.trace import Trace
 
-FOLDS = (
-    "nll perplexity geometric_mean arithmetic_mean quantile(q=0.3) mean_entropy max_entropy kurtosis epr(k=3)".split()
-)
+FOLDS = [
+    "nll",
+    "perplexity",
+    "geometric_mean",
+    "arithmetic_mean",
+    "quantile(q=0.3)",
+    "mean_entropy",
+    "max_entropy",
+    "kurtosis",
+    "epr(k=3)",
+]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +63,7 @@ class Log:
         rows = what.rows
         for one in self.running:
             values = one.value(rows)
-            assert torch.equal(one.count(rows), rows.n - rows.start)
+            assert bool((one.count(rows) >= rows.n - rows.start).all())  # a canvas has cells past its text
             for r, n in enumerate((rows.n - rows.start).tolist()):
                 key = int(rows.group[r]), int(rows.sample[r]), n, one.name
                 if not math.isnan(float(values[r])):
@@ -91,11 +101,9 @@ def test_while_it_grows_and_afterwards(strategy: str, seed: int, fitted: str) ->
         torch.arange(width).repeat(3),
     )
     recorder = Recorder(rows, run.cost, top_k=3)
-    bind(composition, run)
+    bind(composition, run, stops=[Length()])
     running = [live(run, one, "test") for one in wanted.values()]
     log = Log(running)
-    from dataclasses import replace
-
     kit = run.kit = replace(run.kit, observers=(*run.kit.observers, *running, log, recorder))
     with torch.inference_mode():
         for _ in decode(kit, rows):
@@ -120,7 +128,6 @@ def test_while_it_grows_and_afterwards(strategy: str, seed: int, fitted: str) ->
 def test_reopened_cells_leave_a_score_unknown() -> None:
     rows = Rows([[1]], torch.tensor([9]), torch.tensor([1]), torch.tensor([0]), torch.tensor([0]))
     running = Live(load("nll", SCORES)(), "nll")
-    from decodekit.roles import Choice, Proposal
 
     def step(at: int, token: int) -> float:
         where, chosen = torch.tensor([[at]]), torch.tensor([[token]])
@@ -138,20 +145,14 @@ def test_reopened_cells_leave_a_score_unknown() -> None:
 def test_abstain_ends_at_the_token_that_crosses() -> None:
     made = {"max_tokens": 40, "eos": (), "seed": 3}
     plain = dk.generate("zoo:base", "Ada Park is", strategy="sample | temperature(1.5)", **made)
-    logp = np.cumsum(plain.trace["logp"])
-    expected = int(np.argmax(-logp > 25.0)) + 1
-    assert 1 < expected < 40
-    out = dk.generate(
-        "zoo:base", "Ada Park is", strategy="sample | temperature(1.5) | abstain('nll', above=25.0)", **made
-    )
+    sums = -np.cumsum(plain.trace["logp"].astype(np.float64))
+    jump = 5 + int(np.argmin(plain.trace["logp"][5:35]))
+    limit, expected = float(sums[jump - 1] + sums[jump]) / 2, jump + 1
+    spec = f"sample | temperature(1.5) | abstain('nll', above={limit})"
+    out = dk.generate("zoo:base", "Ada Park is", strategy=spec, **made)
     assert (out.finish, len(out.tokens)) == ("abstain", expected)
     assert out.tokens == plain.tokens[:expected]
-    drafted = dk.generate(
-        "zoo:base",
-        "Ada Park is",
-        strategy="speculative('zoo:draft', k=4) | sample | temperature(1.5) | abstain('nll', above=25.0)",
-        **made,
-    )
+    drafted = dk.generate("zoo:base", "Ada Park is", strategy=f"speculative('zoo:draft', k=4) | {spec}", **made)
     assert plain.tokens[: len(drafted.tokens)] == drafted.tokens
     assert 0 <= len(drafted.tokens) - expected < 5  # the round in which it crosses is judged as a whole
     late = dk.generate(
@@ -353,7 +354,7 @@ def test_a_broken_callable_is_named_and_the_rest_computed() -> None:
     found = dk.score(out, ["deg", "nll", "semantic_entropy"], similarity=broken)
     assert set(found) == {"nll", "semantic_entropy"}
     assert found.problems["deg"].endswith("broken failed: RuntimeError: the model is away")
-    with pytest.raises(ToolError, match="the similarity callable .*broken failed"):
+    with pytest.raises(ToolError, match=r"the similarity callable .*broken failed"):
         dk.score(out, "deg", similarity=broken)
     for tool, value, said in (
         ("similarity", lambda a, b: 1.5, "must give numbers from 0 to 1"),
