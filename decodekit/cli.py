@@ -19,6 +19,7 @@ from decodekit.cli_fit import fit
 from decodekit.cli_generate import generate
 from decodekit.cli_harness import lm_eval
 from decodekit.cli_lists import models, strategies
+from decodekit.cli_show import scores, show
 from decodekit.errors import ConstraintWarning, DataWarning, DecodekitError
 
 INTERRUPTED = 130
@@ -67,6 +68,8 @@ app.command()(compare)
 app.command()(fit)
 app.command()(strategies)
 app.command()(models)
+app.command()(show)
+app.command()(scores)
 app.command()(demo)
 app.command(
     "lm-eval", context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}

@@ -1,0 +1,66 @@
+"""`decodekit show` and `decodekit scores`: traces to look at, and what can be read off them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from decodekit.errors import DecodekitError, OptionError
+
+
+def show(
+    traces: Annotated[list[Path], typer.Argument(help="Trace files; several stand side by side on the page.")],
+    html: Annotated[Path | None, typer.Option(help="Write one HTML page here instead of printing.")] = None,
+    colour: Annotated[str, typer.Option(help="surprise, entropy, kurtosis, weight, layers or round.")] = "surprise",
+) -> None:
+    """Show traces: tokens coloured by what the model thought of them, refused guesses, particles, canvases."""
+    from decodekit.trace import Trace
+    from decodekit.view.story import COLOURS, story
+
+    if colour not in COLOURS:
+        raise OptionError(f"--colour {colour!r}: choose one of {', '.join(COLOURS)}")
+    names = [path.stem if len(traces) > 1 else "" for path in traces]
+    stories = [story(Trace.load(path), name) for path, name in zip(traces, names, strict=True)]
+    if html is None:
+        from rich.console import Console
+
+        from decodekit.view.terminal import show as printed
+
+        for one in stories:
+            printed(Console(highlight=False), one, colour)
+        return
+    from decodekit.view.page import page
+
+    try:
+        html.write_text(page(stories, colour), encoding="utf-8")
+    except OSError as problem:
+        raise DecodekitError(
+            f"the page cannot be written to {str(html)!r}: {problem.strerror}; check the path"
+        ) from None
+    typer.echo(f"page: {html}")
+
+
+def scores() -> None:
+    """List every registered uncertainty score: options, what it needs, paper."""
+    import inspect
+
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from decodekit import registry
+    from decodekit.about import about_of, options_of
+
+    table = Table(title="Scores", title_justify="left", show_lines=True)
+    table.add_column("score and its options", overflow="fold", max_width=36)
+    table.add_column("what it says", overflow="fold")
+    for name in registry.names(registry.SCORES):
+        cls = registry.load(name, registry.SCORES)
+        about = about_of(cls)
+        says = " ".join(inspect.cleandoc(cls.__doc__ or "").split("\n\n")[0].split())
+        way = "more is more uncertain" if cls.rising else "less is more uncertain"
+        facts = "; ".join([way, *([about.paper] if about and about.paper else [])])
+        table.add_row(Text("\n  ".join([name, *map(str, options_of(cls))])), Text(f"{says}\n{facts}"))
+    Console().print(table)

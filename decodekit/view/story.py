@@ -1,0 +1,216 @@
+"""A trace as plain data to be shown: the tokens of every sample with all that is known of them, and the rounds."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+
+from decodekit import diagnostics
+from decodekit.lineage import Line
+from decodekit.trace import Array, Trace
+
+COLOURS: Final = {
+    "surprise": "- ln p of the token",
+    "entropy": "entropy of the law, nats",
+    "kurtosis": "excess kurtosis, high where one token stands out",
+    "weight": "log weight that the token added",
+    "layers": "layers that ran",
+    "round": "round in which it was taken",
+}
+"""What tokens can be coloured by."""
+MOST: Final = 24
+"""Samples of a trace that are shown, the heaviest ones."""
+_OTHERS: Final = 8
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token of a text. values: by the names of :data:`COLOURS`, None where nothing is known.
+
+    others: (text, probability) of the likeliest tokens. lost: (text, who guessed it) of guesses that were refused here.
+    """
+
+    text: str
+    special: bool
+    position: int
+    by: str
+    values: dict[str, float | None]
+    others: list[tuple[str, float]] = field(default_factory=list)
+    lost: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One sample: its tokens, how it ended, its share."""
+
+    group: int
+    slot: int
+    weight: float
+    finish: str
+    tokens: list[Token]
+
+
+@dataclass(frozen=True)
+class Story:
+    """A trace. rounds: for each round tokens taken, guesses refused, rows, seconds. tree: lines of descent, or None.
+
+    canvas: (round, place, text) of every commit where cells were not filled from left to right, else empty.
+    """
+
+    name: str
+    header: dict[str, Any]
+    prompt: str
+    samples: list[Shown]
+    hidden: int
+    rounds: list[dict[str, float]]
+    tree: list[list[int]] | None
+    canvas: list[tuple[int, int, str]]
+
+    def spread(self, colour: str) -> tuple[float, float]:
+        """Least and greatest value of a colour."""
+        known = [v for s in self.samples for t in s.tokens if (v := t.values[colour]) is not None]
+        return (min(known), max(known)) if known else (0.0, 0.0)
+
+
+def story(trace: Trace, name: str = "") -> Story:
+    """What there is to show of a trace; the text of tokens is that which it was saved with."""
+    values, lost = _values(trace), _lost(trace)
+    lines = sorted(trace.lines(), key=lambda line: -line.weight)
+    samples = [_shown(trace, line, values, lost) for line in lines[:MOST]]
+    first = lines[0].group if lines else 0
+    prompt = trace.text(trace.header["prompt_ids"].get(str(first), ()))
+    return Story(
+        name=name or str(trace.header.get("spec", "")),
+        header={key: trace.header.get(key) for key in ("spec", "model", "seed", "vocab", "models")},
+        prompt=prompt,
+        samples=samples,
+        hidden=max(0, len(lines) - MOST),
+        rounds=_rounds(trace),
+        tree=_tree(trace, first),
+        canvas=_canvas(trace, lines[0]) if lines else [],
+    )
+
+
+def _values(trace: Trace) -> dict[str, Array]:
+    events = trace.events
+    mean = 1 / max(1, int(trace.header["vocab"]))
+    s2, s3, s4 = (events[name].astype(np.float64) * mean for name in ("s2", "s3", "s4"))
+    fourth = s4 - 4 * mean * s3 + 6 * mean**2 * s2 - 3 * mean**4
+    with np.errstate(divide="ignore", invalid="ignore"):
+        kurtosis = fourth / (s2 - mean**2) ** 2 - 3
+    layers = events["layers"].astype(np.float64)
+    return {
+        "surprise": -events["logp"].astype(np.float64),
+        "entropy": events["entropy"].astype(np.float64),
+        "kurtosis": kurtosis,
+        "weight": events["logw"].astype(np.float64),
+        "layers": np.where(layers < 0, np.nan, layers),
+        "round": events["round"].astype(np.float64),
+    }
+
+
+def _lost(trace: Trace) -> dict[tuple[int, int, int], list[int]]:
+    """Refused guesses by (group, slot, position)."""
+    events, found = trace.events, defaultdict[tuple[int, int, int], list[int]](list)
+    for i in np.flatnonzero(~events["accepted"]).tolist():
+        found[int(events["group"][i]), int(events["slot"][i]), int(events["position"][i])].append(i)
+    return found
+
+
+def _shown(trace: Trace, line: Line, values: dict[str, Array], lost: dict[tuple[int, int, int], list[int]]) -> Shown:
+    events, words = trace.events, trace.header["words"]
+    known = trace.spelling
+    tokens = []
+    for i in line.index.tolist():
+        token, place = int(events["token"][i]), int(events["position"][i])
+        others: list[tuple[str, float]] = []
+        if "top_ids" in events:
+            pairs = zip(events["top_ids"][i][:_OTHERS], np.exp(events["top_logps"][i][:_OTHERS]), strict=True)
+            others = [(said(trace, int(t)), float(p)) for t, p in pairs]
+        refused = [
+            (said(trace, int(events["token"][j])), words[events["by"][j]])
+            for j in lost.get((line.group, line.slot, place), ())
+        ]
+        told = {name: float(column[i]) if np.isfinite(column[i]) else None for name, column in values.items()}
+        special = known is not None and known.special(token)
+        tokens.append(Token(said(trace, token), special, place, words[events["by"][i]], told, others, refused))
+    return Shown(line.group, line.slot, line.weight, line.finish, _joined(trace, line, tokens))
+
+
+def _joined(trace: Trace, line: Line, tokens: list[Token]) -> list[Token]:
+    """Characters whose bytes are spread over tokens are shown at the last of these."""
+    out, held = [], b""
+    for i, token in zip(line.index.tolist(), tokens, strict=True):
+        raw = trace.bytes_of(int(trace.events["token"][i]))
+        if token.special or not raw:
+            out.append(token)
+            continue
+        held += raw
+        try:
+            out.append(replace(token, text=held.decode()))
+            held = b""
+        except UnicodeDecodeError as problem:
+            if problem.reason == "unexpected end of data":
+                out.append(replace(token, text=held[: problem.start].decode()))
+                held = held[problem.start :]
+            else:
+                out.append(replace(token, text=held.decode("utf-8", "replace")))
+                held = b""
+    return out
+
+
+def said(trace: Trace, token: int) -> str:
+    """The text of one token, its number where there is none."""
+    return trace.bytes_of(token).decode("utf-8", "replace") or f"<{token}>"
+
+
+def _rounds(trace: Trace) -> list[dict[str, float]]:
+    events, rounds = trace.events, trace.rounds
+    count = len(rounds["rows"])
+    taken = np.bincount(events["round"][events["accepted"]], minlength=count)
+    refused = np.bincount(events["round"][~events["accepted"]], minlength=count)
+    mine = np.flatnonzero(taken + refused)
+    return [
+        {
+            "round": r,
+            "taken": int(taken[r]),
+            "lost": int(refused[r]),
+            "rows": int(rounds["rows"][r]),
+            "seconds": float(rounds["seconds"][r]),
+            "fed": int(rounds["fed"][r].sum()),
+        }
+        for r in mine.tolist()
+    ]
+
+
+def _tree(trace: Trace, group: int) -> list[list[int]] | None:
+    if "smc.parent" not in trace.header.get("facts", []) or not len(trace.told("smc.particles", group)["value"]):
+        return None
+    found: list[list[int]] = diagnostics.genealogy(trace, group).tolist()
+    return found
+
+
+def _canvas(trace: Trace, line: Line) -> list[tuple[int, int, str]]:
+    """Commits of one sample in the order of rounds, if they were not from left to right one by one."""
+    events = trace.events
+    mine = (events["group"] == line.group) & (events["slot"] == line.slot) & events["accepted"]
+    index = np.flatnonzero(mine)
+    places = events["position"][index]
+    if len(places) < 2 or (np.diff(places) > 0).all():
+        return []
+    start = int(trace.header["prompts"][str(line.group)])
+    return [
+        (int(events["round"][i]), int(events["position"][i]) - start, said(trace, int(events["token"][i])))
+        for i in index
+    ]
+
+
+def scaled(story_: Story, sample: Shown, colour: str) -> Sequence[float | None]:
+    """[T] from 0 to 1 over the whole trace."""
+    low, high = story_.spread(colour)
+    wide = high - low or 1.0
+    return [None if (v := t.values[colour]) is None else (v - low) / wide for t in sample.tokens]

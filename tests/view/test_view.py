@@ -1,0 +1,163 @@
+"""Traces to look at: the page is whole, needs no network, and says of every token what the trace knows."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import decodekit as dk
+from decodekit.cli import app
+from decodekit.view import page, story
+from decodekit.view.story import COLOURS
+
+VOID = {"meta", "input", "line", "rect", "circle", "polyline", "br"}
+
+
+class Reader(HTMLParser):
+    """Tags must balance; tokens are collected."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tokens: list[dict[str, str | None]] = []
+        self.tags: set[str] = set()
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        known = dict(attrs)
+        self.tags.add(tag)
+        self.links += [known[name] for name in ("src", "href") if name in known]
+        if tag not in VOID:
+            self.open.append(tag)
+        if "tok" in str(known.get("class", "")).split():
+            self.tokens.append(known)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def traces(tmp_path_factory: Any) -> list[Path]:
+    folder = tmp_path_factory.mktemp("traces")
+    made = {
+        "draft": dk.generate(
+            "zoo:base", "Ada <b>&", strategy="speculative('zoo:draft', k=4) | sample", max_tokens=20, seed=3, eos=()
+        ),
+        "canvas": dk.generate("zoo:masked", "Ada Park is", strategy="threshold(tau=0.9)", max_tokens=16),
+        "smc": dk.generate(
+            "zoo:base", "Ada", strategy="mask | smc(particles=6, ess=1.0)", constraint=dk.regex("[a-e ]{8}"), seed=1
+        ),
+    }
+    for name, out in made.items():
+        out.trace.save(folder / f"{name}.npz")
+    return [folder / f"{name}.npz" for name in made]
+
+
+def test_a_page_of_several_traces(traces: list[Path]) -> None:
+    stories = [story(dk.Trace.load(path), path.stem) for path in traces]
+    text = page(stories)
+    read = Reader()
+    read.feed(text)
+    assert not read.open
+    assert len(read.tokens) == sum(len(sample.tokens) for one in stories for sample in one.samples)
+    assert not read.links
+    assert "http" not in text
+    assert "@import" not in text
+    for token in read.tokens:
+        for colour in COLOURS:
+            share = token[f"data-{colour}"]
+            assert share == "" or 0.0 <= float(share or 0) <= 1.0
+    draft, canvas, smc = stories
+    assert sum(len(t.lost) for t in draft.samples[0].tokens) > 0
+    assert any(t.by for t in draft.samples[0].tokens)
+    assert "Ada <b>&" in draft.prompt
+    assert "Ada &lt;b&gt;&amp;" in text
+    assert canvas.canvas
+    assert {place for _, place, _ in canvas.canvas} >= {0, 1, 2}
+    assert smc.tree is not None
+    assert len(smc.tree[0]) == 6
+    assert "<polyline" in text
+    assert "<canvas" in text
+
+
+def test_what_a_token_knows(traces: list[Path]) -> None:
+    trace = dk.Trace.load(traces[0])
+    (sample,) = story(trace).samples
+    (line,) = trace.lines()
+    text = "".join(t.text for t in sample.tokens if not t.special)
+    assert text == trace.text(trace["token"][line.index])
+    for token, i in zip(sample.tokens, line.index, strict=True):
+        assert token.values["surprise"] == pytest.approx(-float(trace["logp"][i]))
+        assert token.values["entropy"] == pytest.approx(float(trace["entropy"][i]))
+        assert token.others[0][1] == pytest.approx(2.718281828 ** float(trace["top_logps"][i][0]), rel=1e-4)
+
+
+def test_the_commands(traces: list[Path], tmp_path: Path) -> None:
+    runner = CliRunner()
+    done = runner.invoke(app, ["show", *map(str, traces), "--html", str(tmp_path / "p.html"), "--colour", "entropy"])
+    assert done.exit_code == 0
+    assert '<option value="entropy" selected>' in (tmp_path / "p.html").read_text()
+    done = runner.invoke(app, ["show", str(traces[0])])
+    assert done.exit_code == 0
+    assert "guesses refused" in done.output
+    for arguments, said in (
+        ([str(tmp_path / "no.npz")], "there is no trace file"),
+        ([str(traces[0]), "--colour", "mood"], "choose one of surprise"),
+        ([str(traces[0]), "--html", str(tmp_path / "a" / "b.html")], "the page cannot be written"),
+    ):
+        done = runner.invoke(app, ["show", *arguments])
+        assert done.exit_code == 2
+        assert said in " ".join(done.stderr.split())
+    done = runner.invoke(app, ["scores"])
+    assert done.exit_code == 0
+    for name in ("gnll", "semantic_entropy", "inv_entropy"):
+        assert name in done.output
+
+
+CLICKS = """<script>
+const select = document.getElementById("colour"), token = document.querySelector(".fought");
+select.value = "entropy"; select.dispatchEvent(new Event("change"));
+token.focus();
+const slider = document.querySelector(".player input"); slider.value = 1; slider.dispatchEvent(new Event("input"));
+document.title = JSON.stringify({
+  card: getComputedStyle(token.querySelector(".card")).display,
+  painted: [...document.querySelectorAll(".tok")].every(
+    t => +t.style.getPropertyValue("--v") === +(t.dataset.entropy || 0)),
+  says: document.getElementById("says").textContent,
+  output: document.querySelector(".player output").textContent,
+  wide: document.documentElement.scrollWidth <= window.innerWidth,
+});</script>"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [500, 1280])
+def test_clicking_through(traces: list[Path], tmp_path: Path, width: int) -> None:
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no chromium here: the page is parsed by the other tests")
+    file = tmp_path / "p.html"
+    file.write_text(page([story(dk.Trace.load(path), path.stem) for path in traces]) + CLICKS)
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--window-size={width},900",
+        "--virtual-time-budget=2000",
+    ]
+    done = subprocess.run(
+        [browser, *options, "--dump-dom", f"file://{file}"], capture_output=True, text=True, timeout=90
+    )
+    found = re.search(r"<title>(.*?)</title>", done.stdout)
+    assert found is not None
+    told = json.loads(found[1].replace("&quot;", '"'))
+    assert told.pop("output").startswith("round 1 of")
+    assert told == {"card": "block", "painted": True, "says": COLOURS["entropy"], "wide": True}
