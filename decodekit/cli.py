@@ -20,6 +20,7 @@ from decodekit.cli_generate import generate
 from decodekit.cli_harness import lm_eval
 from decodekit.cli_lists import models, strategies
 from decodekit.cli_show import scores, show
+from decodekit.cli_uq import eval_uq
 from decodekit.errors import ConstraintWarning, DataWarning, DecodekitError
 
 INTERRUPTED = 130
@@ -70,6 +71,7 @@ app.command()(strategies)
 app.command()(models)
 app.command()(show)
 app.command()(scores)
+app.command()(eval_uq)
 app.command()(demo)
 app.command(
     "lm-eval", context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}

@@ -41,6 +41,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "repetition_penalty": {"penalty": 1.3},
     "smc": {"particles": 3, "ess": 0.9},
     "abstain": {"score": "nll", "above": 1e9},
+    "contrast": {"against": DRAFT, "keep": 0.0},
     "all_of": {"parts": (re.compile("[abt]{1,3}"), re.compile("[abr]{1,2}"))},
     "any_of": {"parts": (re.compile("[ab]{1,3}"), ["tr", "true"])},
     "not_at_end": {"part": re.compile("[ab]")},

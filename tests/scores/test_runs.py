@@ -143,7 +143,7 @@ def test_reopened_cells_leave_a_score_unknown() -> None:
 
 
 def test_abstain_ends_at_the_token_that_crosses() -> None:
-    made = {"max_tokens": 40, "eos": (), "seed": 3}
+    made: Any = {"max_tokens": 40, "eos": (), "seed": 3}
     plain = dk.generate("zoo:base", "Ada Park is", strategy="sample | temperature(1.5)", **made)
     sums = -np.cumsum(plain.trace["logp"].astype(np.float64))
     jump = 5 + int(np.argmin(plain.trace["logp"][5:35]))
@@ -411,5 +411,5 @@ def test_a_score_of_a_third_party() -> None:
             return len(text)
 
     out = dk.generate("zoo:base", "Ada", max_tokens=5, eos=())
-    assert dk.score(out, Length()) == 5  # type: ignore[call-arg]
+    assert dk.score(out, Length()) == 5
     assert isinstance(load("nll", SCORES)(), Fold)

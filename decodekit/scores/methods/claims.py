@@ -31,7 +31,7 @@ class Claim:
     uncertainty: float
 
 
-@plugin(role="score", paper="Fadeeva et al. 2024, arXiv 2403.04696, equations 4 to 6")
+@plugin(role="score", paper="Fadeeva et al. 2024, arXiv 2403.04696")
 class Ccp:
     """Uncertainty of the least certain claim: 1 - product over its tokens of the claim-conditioned probability.
 

@@ -62,7 +62,7 @@ class MaxEntropy(Running):
         return seen.most[:, 0].masked_fill(seen.count == 0, torch.nan)
 
 
-@plugin(role="score", paper="Visualizing Uncertainty in text generation, arXiv 2401.09861")
+@plugin(role="score", paper="visualizing the uncertainty of generated text (geometric and arithmetic mean, kurtosis)")
 class Kurtosis(Running):
     """Mean excess kurtosis of the laws' probabilities over the vocabulary: high where one token stands out.
 
@@ -96,7 +96,7 @@ def _parts(tokens: Tokens, k: int) -> Tensor:
     return -logp.exp() * torch.where(logp > -torch.inf, logp, 0.0)
 
 
-@plugin(role="score", paper="Learned hallucination detection (EPR, WEPR), arXiv 2509.04492, section 3")
+@plugin(role="score", paper="Learned hallucination detection (EPR, WEPR), arXiv 2509.04492")
 class Epr(Running):
     """Entropy production rate: mean of - sum p log p over the `k` likeliest tokens, in nats, not renormalised.
 
@@ -208,12 +208,12 @@ def fit_wepr(
     return Coefficients(k, model, temperature, bias, tuple(values[:k]), tuple(values[k:]), told)
 
 
-@plugin(role="score", paper="Learned hallucination detection (EPR, WEPR), arXiv 2509.04492, section 4")
+@plugin(role="score", paper="Learned hallucination detection (EPR, WEPR), arXiv 2509.04492")
 class Wepr(Running):
     """Weighted entropy production rate: the fitted probability that the text is wrong.
 
     Args:
-        fitted: file that `decodekit eval-uq --fit-wepr` or :func:`fit_wepr` wrote. It holds for one number of tokens
+        fitted: file of :meth:`Coefficients.save`, from :func:`fit_wepr`. It holds for one number of tokens
             `k`, one model and one temperature.
     """
 

@@ -60,7 +60,7 @@ class _Graph:
         return affinity(samples, self.affinity, tools.having({"similarity": self.similarity, "nli": self.nli}))
 
 
-@plugin(role="score", paper="Lin, Trivedi, Sun 2023, arXiv 2305.19187, section 4.2 (U_EigV)")
+@plugin(role="score", paper="Lin, Trivedi, Sun 2023, arXiv 2305.19187 (U_EigV)")
 class Eigv(_Graph):
     """Sum of the eigenvalues max(0, 1 - lambda) of the graph's Laplacian: a continuous number of meanings.
 
@@ -80,7 +80,7 @@ class Eigv(_Graph):
         return float(values.clip(min=0.0).sum())
 
 
-@plugin(role="score", paper="Lin, Trivedi, Sun 2023, arXiv 2305.19187, section 4.2 (U_Deg)")
+@plugin(role="score", paper="Lin, Trivedi, Sun 2023, arXiv 2305.19187 (U_Deg)")
 class Deg(_Graph):
     """Mean distance of two samples, 1 - affinity (the authors' code divides by m instead of m squared).
 
@@ -100,7 +100,7 @@ class Deg(_Graph):
         return float(weights @ (1.0 - self.graph(samples, tools)) @ weights)
 
 
-@plugin(role="score", paper="Lin, Trivedi, Sun 2023, arXiv 2305.19187, section 4.2 (U_Ecc)")
+@plugin(role="score", paper="Lin, Trivedi, Sun 2023, arXiv 2305.19187 (U_Ecc)")
 class Ecc(_Graph):
     """Spread of the samples in the space of the Laplacian's eigenvectors with eigenvalues below `threshold`.
 

@@ -17,7 +17,7 @@ _TIE: Final = 1e-5
 """Nats by which a token may miss the most probable one and still count as it: float32 in the trace."""
 
 
-@plugin(role="score", paper="Aichberger et al. 2024, arXiv 2412.15176, section 3")
+@plugin(role="score", paper="Aichberger et al. 2024, arXiv 2412.15176")
 class Nll(Running):
     """Negative log-likelihood of the text under the plain model, in nats: - sum log p. Not divided by its length."""
 
@@ -36,7 +36,7 @@ class Nll(Running):
         return seen.total[:, 0].masked_fill(seen.count == 0, torch.nan)
 
 
-@plugin(role="score", paper="Aichberger et al. 2024, arXiv 2412.15176, equation 9")
+@plugin(role="score", paper="Aichberger et al. 2024, arXiv 2412.15176")
 class Gnll(Running):
     """G-NLL: the negative log-likelihood of the greedy text, in nats; its exponential with a minus is the confidence.
 
@@ -74,7 +74,7 @@ class Gnll(Running):
         )
 
 
-@plugin(role="score", paper="Fomicheva et al. 2020, arXiv 2005.10608, section 4")
+@plugin(role="score", paper="Fomicheva et al. 2020, arXiv 2005.10608")
 class Perplexity(Running):
     """Mean negative log-likelihood of a token, in nats: the logarithm of the perplexity."""
 
@@ -93,7 +93,7 @@ class Perplexity(Running):
         return seen.mean[:, 0]
 
 
-@plugin(role="score", paper="Visualizing Uncertainty in text generation, arXiv 2401.09861")
+@plugin(role="score", paper="visualizing the uncertainty of generated text (geometric and arithmetic mean, kurtosis)")
 class GeometricMean(Running):
     """Geometric mean of the probabilities of the tokens, 0 to 1: a confidence."""
 
@@ -112,7 +112,7 @@ class GeometricMean(Running):
         return seen.mean[:, 0].exp()
 
 
-@plugin(role="score", paper="Visualizing Uncertainty in text generation, arXiv 2401.09861")
+@plugin(role="score", paper="visualizing the uncertainty of generated text (geometric and arithmetic mean, kurtosis)")
 class ArithmeticMean(Running):
     """Arithmetic mean of the probabilities of the tokens, 0 to 1: a confidence."""
 
@@ -131,7 +131,7 @@ class ArithmeticMean(Running):
         return seen.mean[:, 0]
 
 
-@plugin(role="score", paper="Language Model Cascades, arXiv 2404.10136, section 3.2")
+@plugin(role="score", paper="Language Model Cascades, arXiv 2404.10136")
 class Quantile(Running):
     """A quantile of the tokens' log-probabilities: q = 0 is the least probable token. Low means unsure.
 

@@ -79,7 +79,7 @@ class SemanticEntropy:
         return max(0.0, float(-(law * np.log(law)).sum()))
 
 
-@plugin(role="score", paper="Semantic Volume, arXiv 2502.21239, section 3")
+@plugin(role="score", paper="Semantic Volume, arXiv 2502.21239")
 class SemanticVolume:
     """Log-determinant of the Gram matrix of the samples' embeddings, plus `eps` on the diagonal: how far they spread.
 
@@ -120,7 +120,7 @@ def _projected(unit: Floats, weights: Floats, dimensions: int) -> Floats:
     return out
 
 
-@plugin(role="score", paper="Inv-Entropy, arXiv 2506.09684, section 3")
+@plugin(role="score", paper="Inv-Entropy, arXiv 2506.09684")
 class InvEntropy:
     """How diverse the questions are that an answer goes back to: of the answers to several phrasings of one question.
 

@@ -49,7 +49,7 @@ def _pairs(text: Text) -> list[tuple[str, str]]:
     return pairs
 
 
-@plugin(role="score", paper="Duan et al. 2023, arXiv 2307.01379, equation 6 (token SAR)")
+@plugin(role="score", paper="Duan et al. 2023, arXiv 2307.01379 (token SAR)")
 class TokenSar:
     """Negative log-likelihood with every token weighed by its relevance, in nats per token.
 
@@ -69,7 +69,7 @@ class TokenSar:
         return float(relevance(text, tools.having({"similarity": self.similarity})) @ -text.logp)
 
 
-@plugin(role="score", paper="Duan et al. 2023, arXiv 2307.01379, equations 6 to 10 (SAR)")
+@plugin(role="score", paper="Duan et al. 2023, arXiv 2307.01379 (SAR)")
 class Sar:
     """Mean of - log(p_j + (1/t) sum_k g(s_j, s_k) p_k): samples that others resemble are trusted more.
 

@@ -1,0 +1,47 @@
+"""Tells where a text leaves the spelling in tokens that its tokenizer would give it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from decodekit.canonicality import Canonicality, canonicality_of
+from decodekit.kit import Run
+from decodekit.registry import plugin
+from decodekit.roles import Round
+from decodekit.rows import Rows
+
+
+@plugin(role="observer", keeps="exact")
+class CanonicalityObserver:
+    """Puts into the trace, under "not canonical at", the position of the first token of each finished text with which
+    it is no longer what the tokenizer writes; texts that are canonical throughout tell nothing.
+
+    Constraints, drafts and prompts that end within a word make such texts. `canonical()` forbids them.
+
+    Raises:
+        ConstraintError: when bound, a tokenizer that is not fast, or not made by byte-pair encoding.
+    """
+
+    def bind(self, run: Run) -> _Observer:
+        """The verdicts of the model's tokenizer."""
+        return _Observer(canonicality_of(run.model.tokenizer), run.eos)
+
+
+class _Observer:
+    def __init__(self, verdicts: Canonicality, eos: tuple[int, ...]) -> None:
+        self._verdicts, self._eos = verdicts, set(eos)
+
+    def round(self, what: Round) -> None:
+        """Look at the rows that this round finished."""
+        rows = what.rows
+        for r in what.ended.nonzero()[:, 0].tolist():
+            start = int(rows.start[r])
+            tokens = [token for token in rows.text(r)[start:] if token not in self._eos]
+            found = self._verdicts.so_far(tokens)
+            if False in found:
+                at = torch.tensor([start + found.index(False)], dtype=torch.float64, device=rows.device)
+                rows.tell("not canonical at", rows.group[r : r + 1], rows.sample[r : r + 1], at)
+
+    def moved(self, rows: Rows, index: Tensor) -> None:
+        """Nothing is held."""

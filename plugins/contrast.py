@@ -1,0 +1,64 @@
+"""Contrast at decoding time: tokens that a stronger model does not want more than a weaker one are held back."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from decodekit.errors import CompositionError
+from decodekit.kit import Run
+from decodekit.members import fitted, same_tokens
+from decodekit.registry import plugin
+from decodekit.roles import Proposal, Scorer
+from decodekit.rows import NONE, Rows
+
+
+@plugin(role="warper", keeps="approximate", needs=("causal_lm",), paper="cDPO, arXiv 2411.19943")
+class Contrast:
+    """The law softmax((1 + beta) log p - beta log p_against): with beta = 1 the contrast that cDPO weighs tokens by.
+
+    Of a stronger and a weaker model (or a model before and after tuning) tokens with little of it are "critical": the
+    text turns wrong there. Only tokens with at least `keep` times the best probability of the run's model remain, for
+    the contrast of what neither model believes in is noise.
+
+    Args:
+        against: the weaker model, with the tokens of the run's model. beta: how much it counts.
+        keep: 0 keeps every token.
+
+    Raises:
+        CompositionError: when bound, a model with other tokens.
+    """
+
+    against: Any
+    beta: Annotated[float, Field(ge=0.0)] = 1.0
+    keep: Annotated[float, Field(ge=0.0, le=1.0)] = 0.1
+
+    def bind(self, run: Run) -> _Contrast:
+        """Open the other model; runs none."""
+        other = run.open(self.against)
+        if "causal_lm" not in other.gives or not same_tokens(other, run.model):
+            raise CompositionError(
+                f"contrast: {other.name!r} is no causal language model with the tokens of {run.model.name!r}; "
+                "choose models with one tokenizer"
+            )
+        return _Contrast(self, other.reader(run.cost, "against"))
+
+
+class _Contrast:
+    def __init__(self, options: Contrast, reader: Scorer) -> None:
+        self._options, self._reader = options, reader
+
+    def warp(self, rows: Rows, ask: Proposal, logits: Tensor) -> Tensor:
+        """[R, K, V]; see :class:`decodekit.roles.Warper`."""
+        options = self._options
+        asked = (ask.at != NONE).any(1)
+        weak = fitted(self._reader.read(rows, ask.at, asked), logits.shape[-1]).to(logits)
+        own, other = logits.log_softmax(-1), weak.log_softmax(-1)
+        kept = own > -torch.inf
+        if options.keep > 0:
+            kept = kept & (own >= own.amax(-1, keepdim=True) + torch.log(torch.tensor(options.keep)))
+        mixed = (1 + options.beta) * own - options.beta * other.clamp(min=-1e4)
+        return mixed.masked_fill(~kept, -torch.inf)
