@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 import decodekit as dk
-from decodekit import demo_depth, demo_together
+from decodekit import demo_depth, demo_diffusion, demo_together
 from decodekit.models.zoo.data import DATABASES, JSON_SCHEMAS, json_prompt, sql_prompt
 
 SENTENCE = (
@@ -118,6 +118,7 @@ def _diffusion(console: Console) -> None:
         "note",
         "a small model: it has learnt the form, and copies about half of the values right (see its card)",
     )
+    demo_diffusion.canvas(console, _say)
 
 
 def _particles(console: Console, trace: Path) -> None:
