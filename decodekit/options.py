@@ -30,6 +30,7 @@ class CallOptions(TypedDict, total=False):
     top_k: int
     hidden: bool
     must_end: bool
+    in_time: bool
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,10 @@ class Options:
     progress: show a bar on stderr; None for only on a terminal with several prompts.
     must_end: the text must end by itself within max_tokens: at its last place only an end token is allowed, and that
         only where the constraint's text is complete. A weighted strategy weighs it; whatever is not complete by then
-        is a dead end. trace: record events. top_k: how many of the likeliest tokens the trace keeps at every event.
+        is a dead end.
+    in_time: the constraint's text is steered to its end within max_tokens: a token is refused after which the shortest
+        completion would not fit any more. A constraint without a text that fits is refused before decoding.
+    trace: record events. top_k: how many of the likeliest tokens the trace keeps at every event.
     hidden: the trace keeps the last hidden state that each token was predicted from.
 
     Raises:
@@ -66,6 +70,7 @@ class Options:
     top_k: int = 20
     hidden: bool = False
     must_end: bool = False
+    in_time: bool = False
 
     def __post_init__(self) -> None:
         _whole("max_tokens", self.max_tokens, 1, optional=True)

@@ -22,8 +22,8 @@ from decodekit import bits
 from decodekit.models.zoo import sums
 from perf.bench import save
 
-SEEDS, MANY = (11, 12, 13), 200
-PRICED = 100  # canvases whose texts are scored again
+SEEDS, MANY = (11, 12, 13), 100
+PRICED = 40  # canvases whose texts are scored again
 
 POLICIES: dict[str, tuple[str, ...]] = {
     "one by one": ("threshold(tau=1.1, block=16, sample=True)", "threshold(tau=1.1, block=64, sample=True)"),

@@ -1,4 +1,4 @@
-"""Beside the rules: what caches of canvases change, what soft masks do, and what a diffusion draft saves a causal model.
+"""Beside the rules: what caches of canvases change, what soft masks do, what a diffusion draft saves a causal model.
 
 python -m perf.diffusion_more       # five minutes on one core
 """
