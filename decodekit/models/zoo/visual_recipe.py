@@ -230,7 +230,7 @@ def train(what: str, settings: Settings, state: Path, every: int = 100) -> tuple
         optimizer.zero_grad(set_to_none=True)
         total += loss.item()
         if (step + 1) % every == 0 or step + 1 == settings.steps:
-            losses.append(round(total / every, 5))
+            losses.append(round(total / (step % every + 1), 5))
             total = 0.0
             seconds = spent + time.process_time() - begin
             print(f"step {step + 1}/{settings.steps} loss {losses[-1]} {seconds:.0f} s", flush=True)
