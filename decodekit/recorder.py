@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from decodekit.cost import Cost
-from decodekit.digest import digest
+from decodekit.digest import digest_of
 from decodekit.roles import Round
 from decodekit.rounds import Kept, events_of
 from decodekit.rows import NONE, Fact, Rows
@@ -73,7 +73,7 @@ class Recorder:
         rows, ask, choice = what.rows, what.ask, what.choice
         self._begin_again(rows)
         took = what.take & (choice.tokens != NONE)  # [R, K]
-        found = digest(what.logits, self._top_k) if self._trace else None
+        found = digest_of(what.logits, self._top_k) if self._trace else None
         norm = what.logits.logsumexp(-1) if found is None else found.norm  # [R, K]
         logp = _at(what.logits, choice.tokens) - norm  # [R, K]
         if self._cells is not None:
@@ -84,7 +84,7 @@ class Recorder:
             self._add_up()
         if found is None:
             return
-        self._collect(rows)  # what was told after the last round
+        self._collect(rows, what.number)  # what was told after the last round, and in this one
         self._number, self._vocab = what.number, what.logits.shape[-1]
         going = what.ended | ~rows.done
         for name, value in choice.told:
@@ -100,7 +100,8 @@ class Recorder:
             cells["logt"] = _at(choice.law, choice.tokens) - choice.law.logsumexp(-1)
         if choice.logw is not None:
             cells["logw"] = choice.logw
-        cells |= {name: figure for name, figure in found._asdict().items() if name != "norm" and figure is not None}
+        wanted = _LAW if self._top_k else _LAW[:-2]
+        cells |= {name: figure for name, figure in found._asdict().items() if name in wanted and figure is not None}
         if self._told is not None:
             cells |= self._told(rows, ask.at)
         if choice.why is not None:
@@ -150,7 +151,7 @@ class Recorder:
                 [] if self._cells is not None else logp[~stayed].tolist()
             )  # rows leave in the order in which they stood
         if self._trace:
-            self._collect(rows)
+            self._collect(rows, self._number)
             self._moves.append((self._number, int(gone > 0), index))
         self._sums = self.logp[index]
         if self._cells is not None:
@@ -192,8 +193,8 @@ class Recorder:
         kinds = END_COLUMNS.items()
         return {name: np.array(list(column), dtype=kind) for (name, kind), column in zip(kinds, values, strict=True)}
 
-    def _collect(self, rows: Rows) -> None:
-        self._facts += [(self._number, fact) for fact in rows.facts]
+    def _collect(self, rows: Rows, current: int) -> None:
+        self._facts += [(current if fact.now else self._number, fact) for fact in rows.facts]
         rows.facts.clear()
 
     def _fact_columns(self, header: dict[str, Any]) -> dict[str, Array]:
@@ -254,3 +255,6 @@ def _prompts(rows: Rows) -> dict[int, list[int]]:
 def _at(law: Tensor, tokens: Tensor) -> Tensor:
     """`law` [R, K, V] at `tokens` [R, K] -> [R, K]; anything where the token is NONE."""
     return law.gather(-1, tokens.clamp(min=0)[..., None])[..., 0]
+
+
+_LAW: Final = ("entropy", "varentropy", "s2", "s3", "s4", "top_ids", "top_logps")
