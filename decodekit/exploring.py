@@ -15,8 +15,8 @@ from decodekit.canvas import View
 from decodekit.rows import NONE, Rows
 
 REACH: Final = 256  # distances beyond are counted as this one
-_PRIOR: Final = 0.5  # weight, in nats of entropy seen, of the belief before anything was measured
-_FALL: Final = 16.0  # ... that dependence falls to 1/e at this distance
+_PRIOR: Final = 20.0  # weight, in nats of entropy seen, of the belief before anything was measured
+_FALL: Final = 8.0  # ... that dependence falls to 1/e at this distance
 
 
 def apart(score: Tensor, scope: Tensor, at: Tensor, count: Tensor, gap: int) -> Tensor:

@@ -84,7 +84,7 @@ class Recorder:
             self._add_up()
         if found is None:
             return
-        self._collect(rows)  # what was told after the last round
+        self._collect(rows, what.number)  # what was told after the last round, and in this one
         self._number, self._vocab = what.number, what.logits.shape[-1]
         going = what.ended | ~rows.done
         for name, value in choice.told:
@@ -151,7 +151,7 @@ class Recorder:
                 [] if self._cells is not None else logp[~stayed].tolist()
             )  # rows leave in the order in which they stood
         if self._trace:
-            self._collect(rows)
+            self._collect(rows, self._number)
             self._moves.append((self._number, int(gone > 0), index))
         self._sums = self.logp[index]
         if self._cells is not None:
@@ -193,8 +193,8 @@ class Recorder:
         kinds = END_COLUMNS.items()
         return {name: np.array(list(column), dtype=kind) for (name, kind), column in zip(kinds, values, strict=True)}
 
-    def _collect(self, rows: Rows) -> None:
-        self._facts += [(self._number, fact) for fact in rows.facts]
+    def _collect(self, rows: Rows, current: int) -> None:
+        self._facts += [(current if fact.now else self._number, fact) for fact in rows.facts]
         rows.facts.clear()
 
     def _fact_columns(self, header: dict[str, Any]) -> dict[str, Array]:

@@ -179,7 +179,7 @@ class Explorer(Filler):
         """([R, K] cells that the best hypothesis explores, [R] canvases read); keeps its reading for the next round."""
         rows, many = view.rows, self.o.hypotheses
         scorer = self.run.kit.scorer
-        if isinstance(scorer, Follower):
+        if isinstance(scorer, Follower) or getattr(scorer, "follows", False):
             raise CompositionError(
                 "ete: hypotheses are canvases that part from each other, which a cache of one canvas cannot read; drop "
                 "the cache, or look ahead with hypotheses=1"
@@ -242,9 +242,9 @@ class Explorer(Filler):
             return taken
         known = self._counts(rows)  # [R, 4]
         uncertain = (view.scope & (view.top < self.o.threshold)).sum(1)
-        # Cells that one explored cell settles, itself included; two are believed before anything was seen.
+        # Cells that one explored cell settles, itself included; before anything was seen, three by two is believed.
         settled = known[:, 2] + (known[:, 1] - uncertain).clamp(min=0).masked_fill(known[:, 0] == 0, 0)
-        each = (settled + 2.0) / (known[:, 3] + 1.0)
+        each = (settled + 3.0) / (known[:, 3] + 2.0)
         left = (self.o.max_rounds - known[:, 0] - 1).clamp(min=1)  # rounds to explore in: the last takes what is left
         wanted = (uncertain / (each * left)).ceil().long().clamp(min=1)
         known = torch.stack([known[:, 0], uncertain, settled, known[:, 3]], 1)
