@@ -86,7 +86,8 @@ def lp_reg(
         return np.zeros(len(own))
     kept = np.where(top >= top[:, :1] + np.log(min_p), np.exp(top), 0.0).sum(1)
     spark = own >= top[:, 0] + np.log(min_p)
-    return _least(own, share) * spark * np.exp(own) / kept
+    out: Floats = _least(own, share) * spark * np.exp(own) / kept
+    return out
 
 
 def uncertainty_aware(entropy: npt.ArrayLike, correct: npt.ArrayLike) -> Floats:

@@ -11,7 +11,6 @@ import time
 from typing import Any
 
 import torch
-from bench import save
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import decodekit as dk
@@ -19,6 +18,7 @@ from decodekit import digest
 from decodekit.models.load import load
 from decodekit.recorder import Recorder
 from decodekit.uncertainty import Reading
+from perf.bench import save
 
 VOCAB = 128_256
 SEED = 0
@@ -45,7 +45,7 @@ def measured(hf: Any, rows: int, tokens: int, top_k: int) -> dict[str, Any]:
     spent: list[float] = []
     tokenizer = load("zoo:base").tokenizer  # a run has one; the prompts are ids
     plain = Recorder.round
-    sync = torch.cuda.synchronize if hf.device.type == "cuda" else (lambda: None)
+    sync: Any = torch.cuda.synchronize if hf.device.type == "cuda" else (lambda: None)
 
     def timed(self: Recorder, what: Any) -> None:
         sync()

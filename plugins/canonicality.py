@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from decodekit.canonicality import Canonicality, canonicality_of
+from decodekit.errors import CompositionError, ConstraintError
 from decodekit.kit import Run
 from decodekit.registry import plugin
 from decodekit.roles import Round
@@ -20,12 +21,16 @@ class CanonicalityObserver:
     Constraints, drafts and prompts that end within a word make such texts. `canonical()` forbids them.
 
     Raises:
-        ConstraintError: when bound, a tokenizer that is not fast, or not made by byte-pair encoding.
+        CompositionError: when bound, a tokenizer that is not fast, or not made by byte-pair encoding.
     """
 
     def bind(self, run: Run) -> _Observer:
         """The verdicts of the model's tokenizer."""
-        return _Observer(canonicality_of(run.model.tokenizer), run.eos)
+        try:
+            verdicts = canonicality_of(run.model.tokenizer)
+        except ConstraintError as problem:
+            raise CompositionError(f"canonicality: {problem}") from problem
+        return _Observer(verdicts, run.eos)
 
 
 class _Observer:

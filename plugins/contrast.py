@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
+from weakref import WeakKeyDictionary
 
 import torch
 from pydantic import Field
@@ -44,18 +46,21 @@ class Contrast:
                 f"contrast: {other.name!r} is no causal language model with the tokens of {run.model.name!r}; "
                 "choose models with one tokenizer"
             )
-        return _Contrast(self, other.reader(run.cost, "against"))
+        return _Contrast(self, lambda: other.reader(run.cost, "against"))
 
 
 class _Contrast:
-    def __init__(self, options: Contrast, reader: Scorer) -> None:
-        self._options, self._reader = options, reader
+    def __init__(self, options: Contrast, reader: Callable[[], Scorer]) -> None:
+        self._options, self._new = options, reader
+        self._readers: WeakKeyDictionary[Rows, Scorer] = WeakKeyDictionary()  # look-ahead has rows of its own
 
     def warp(self, rows: Rows, ask: Proposal, logits: Tensor) -> Tensor:
         """[R, K, V]; see :class:`decodekit.roles.Warper`."""
         options = self._options
         asked = (ask.at != NONE).any(1)
-        weak = fitted(self._reader.read(rows, ask.at, asked), logits.shape[-1]).to(logits)
+        if rows not in self._readers:
+            self._readers[rows] = self._new()
+        weak = fitted(self._readers[rows].read(rows, ask.at, asked), logits.shape[-1]).to(logits)
         own, other = logits.log_softmax(-1), weak.log_softmax(-1)
         kept = own > -torch.inf
         if options.keep > 0:
