@@ -1,4 +1,4 @@
-"""`decodekit demo`: the main job in ten blocks on the embedded models, readable without reading code."""
+"""`decodekit demo`: the main job in blocks on the embedded models, readable without reading code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 import decodekit as dk
-from decodekit import demo_depth, demo_diffusion, demo_images, demo_together
+from decodekit import demo_depth, demo_diffusion, demo_images, demo_together, demo_trust
 from decodekit.models.zoo.data import DATABASES, JSON_SCHEMAS, json_prompt, sql_prompt
 
 SENTENCE = (
@@ -37,6 +37,7 @@ def demo(console: Console, trace: Path) -> None:
         (demo_depth.exits, (_say, SENTENCE)),
         (demo_together.fast_slow, (_say, SENTENCE)),
         (demo_images.pictures, (_say,)),
+        (demo_trust.trust, (_say, SENTENCE)),
         (_particles, (trace,)),
     ]
     for number, (block, more) in enumerate(blocks, start=1):

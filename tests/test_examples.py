@@ -26,6 +26,7 @@ SHOWS = {
     "speculative": ["the same text: True"],
     "sql_question": ["SELECT", "[("],
     "streaming": ["SELECT"],
+    "uncertainty": ["gnll", "semantic_entropy", "abstain", "page: trace.html"],
 }
 
 
