@@ -147,6 +147,8 @@ def made(name: str) -> Any:
         return cls(slow="a")
     if name == "lantern":
         return cls(neighbours=1, delta=0.1)
+    if name == "abstain":  # one of two thresholds
+        return cls("nll", above=1.0)
     if name == "guidance":
         return cls(scale=1.5, prompt="a")
     required = [option.name for option in options_of(cls) if option.default is None]
