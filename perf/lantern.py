@@ -192,7 +192,6 @@ HEAD = (
     "plain",
     "exact, acceptance-rejection",
     "transport, k=16, delta=0.1",
-    "paper++, k=64, delta=0.5",
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -71,6 +71,20 @@ class Guided:
         conditional = self._with.read(rows, at, only)
         if self._scale == 1.0:
             return conditional
-        guided = mixing.guided(conditional, self._without.read(rows, at, only), self._scale)
+        return self._combined(conditional, self._without.read(rows, at, only))
+
+    @property
+    def reads_trees(self) -> bool:
+        """Whether a tree of guesses can be read in one pass: if both readers can."""
+        return all(getattr(reader, "reads_trees", False) for reader in (self._with, self._without))
+
+    def read_tree(self, rows: Rows, nodes: Any, since: int = 0, only: Tensor | None = None) -> Tensor:
+        """[R, M, V] guided laws after the nodes of a tree, as its readers lay them out."""
+        readers: tuple[Any, Any] = (self._with, self._without)
+        conditional, unconditional = (reader.read_tree(rows, nodes, since, only) for reader in readers)
+        return self._combined(conditional, unconditional)
+
+    def _combined(self, conditional: Tensor, unconditional: Tensor) -> Tensor:
+        guided = mixing.guided(conditional, unconditional, self._scale)
         # What the model never says (-inf in both) must not become a NaN.
         return torch.where(conditional.isneginf(), -torch.inf, guided)
