@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from decodekit import critics as critics
     from decodekit import diagnostics as diagnostics
+    from decodekit import images as images
     from decodekit import potentials as potentials
     from decodekit.api import Decoder, generate, stream
     from decodekit.bridge import hf
@@ -44,7 +45,7 @@ _HOME = {
     "stream": "decodekit.api",
 }
 
-_MODULES = ("critics", "diagnostics", "potentials")
+_MODULES = ("critics", "diagnostics", "images", "potentials")
 
 __all__ = [
     "Adaptive",

@@ -1,4 +1,4 @@
-"""`decodekit demo`: the main job in nine blocks on the embedded models, readable without reading code."""
+"""`decodekit demo`: the main job in ten blocks on the embedded models, readable without reading code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 import decodekit as dk
-from decodekit import demo_depth, demo_diffusion, demo_together
+from decodekit import demo_depth, demo_diffusion, demo_images, demo_together
 from decodekit.models.zoo.data import DATABASES, JSON_SCHEMAS, json_prompt, sql_prompt
 
 SENTENCE = (
@@ -35,7 +35,9 @@ def demo(console: Console, trace: Path) -> None:
         depth(console, _say, SENTENCE)
     _title(console, 8, demo_together.fast_slow.__doc__)
     demo_together.fast_slow(console, _say, SENTENCE)
-    _title(console, 9, _particles.__doc__)
+    _title(console, 9, demo_images.pictures.__doc__)
+    demo_images.pictures(console, _say)
+    _title(console, 10, _particles.__doc__)
     _particles(console, trace)
     console.print(f"\ndone in {time.perf_counter() - began:.0f} s")
 

@@ -68,25 +68,35 @@ def transport(p: Tensor, q: Tensor, near: Tensor, delta: float | Tensor) -> tupl
     TV(p, q) by as much. Each unit of the budget buys one unit of acceptance, the most that any law within delta of p
     can have.
     """
-    have, want = (p - q).clamp(min=0.0), (q - p).clamp(min=0.0)
-    least = want
-    budget = left = _spread(delta, p)  # [..., 1]
-    gone = torch.zeros_like(p)
+    vocab = p.shape[-1]
+    have, want = ((one - other).clamp(min=0.0).reshape(-1, vocab) for one, other in ((p, q), (q, p)))  # [M, V]
+    left = _spread(delta, p).reshape(-1, 1)  # [M, 1]
+    change, rest = torch.zeros_like(have), left.clone()
+    row = torch.arange(len(have), device=p.device)  # whose mass still flows
     for j in range(near.shape[1]):
-        if j % _EVERY == 0 and not bool(((left > 0) & (have.amax(-1, True) > 0) & (want.amax(-1, True) > 0)).any()):
-            break
-        of = near[:, j]  # [V]
-        source = of.clamp(min=0)
-        ask = torch.minimum(want, have[..., source]).masked_fill(of == NONE, 0.0)
-        asked = torch.zeros_like(p).index_add_(-1, source, ask)
-        share = (have / asked).nan_to_num(1.0, posinf=1.0).clamp(max=1.0)
-        flow = ask * share[..., source]
-        total = flow.sum(-1, keepdim=True)
-        flow = flow * (left / total).nan_to_num(0.0, posinf=1.0).clamp(max=1.0)
-        out = torch.zeros_like(p).index_add_(-1, source, flow)
-        want, have, gone = (want - flow).clamp(min=0.0), (have - out).clamp(min=0.0), gone + out
-        left = (left - flow.sum(-1, keepdim=True)).clamp(min=0.0)
-    return p + (least - want) - gone, (budget - left)[..., 0]
+        if j % _EVERY == 0:
+            flows = ((left > 0) & (have.amax(-1, True) > 0) & (want.amax(-1, True) > 0))[:, 0]
+            if not bool(flows.all()):
+                row, have, want, left = row[flows], have[flows], want[flows], left[flows]
+            if not len(row):
+                break
+        taken, given = _flow(have, want, left, near[:, j])
+        have, want = (have - given).clamp(min=0.0), (want - taken).clamp(min=0.0)
+        left = (left - taken.sum(-1, keepdim=True)).clamp(min=0.0)
+        change[row] += taken - given
+        rest[row] = left
+    return p + change.view(p.shape), (_spread(delta, p) - rest.view(*p.shape[:-1], 1))[..., 0]
+
+
+def _flow(have: Tensor, want: Tensor, left: Tensor, of: Tensor) -> tuple[Tensor, Tensor]:
+    """(taken, given) [M, V]: every token asks its neighbour `of` [V] for what it wants; `left` [M, 1] at most."""
+    source = of.clamp(min=0)
+    ask = torch.minimum(want, have[:, source]).masked_fill(of == NONE, 0.0)
+    asked = torch.zeros_like(have).index_add_(-1, source, ask)
+    share = (have / asked).nan_to_num(1.0, posinf=1.0).clamp(max=1.0)
+    flow = ask * share[:, source]
+    flow = flow * (left / flow.sum(-1, keepdim=True)).nan_to_num(0.0, posinf=1.0).clamp(max=1.0)
+    return flow, torch.zeros_like(have).index_add_(-1, source, flow)
 
 
 def judge(

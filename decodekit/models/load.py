@@ -16,6 +16,7 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.utils import logging
 
+import decodekit.models.grid  # noqa: F401  # tells transformers of the architecture
 from decodekit.codebook import Codebook, codebook_beside
 from decodekit.errors import ModelError, UnknownModel
 from decodekit.models import zoo

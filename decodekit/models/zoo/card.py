@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from . import hops, sums
+from . import hops, sums, visual_card
 from .data import json_examples, sql_examples
 
 _WHAT = {
@@ -95,6 +95,8 @@ def _trained(name: str, training: dict[str, Any]) -> str:
 
 def text(name: str, folder: Path) -> str:
     """The card of model ``name`` whose files are in ``folder``."""
+    if name.startswith("visual"):
+        return visual_card.text(name, folder)
     training: dict[str, Any] = json.loads((folder / "training.json").read_text())
     evaluation: dict[str, Any] = json.loads((folder / "evaluation.json").read_text())
     lines = [f"# zoo:{name}", "", _WHAT[name], "", _trained(name, training), "", *_examples(name)]

@@ -45,7 +45,7 @@ class Settings:
 
 SETTINGS = {
     "vq": Settings(steps=1500, batch=64, rate=2e-3),
-    "classifier": Settings(steps=900, batch=64, rate=2e-3),
+    "classifier": Settings(steps=3000, batch=64, rate=2e-3),
     "visual": Settings(steps=4500, batch=48, rate=2.5e-3, hidden=160, layers=4, heads=5, inner=416),
     "draft": Settings(steps=2500, batch=48, rate=5e-3, hidden=64, layers=1, heads=2, inner=160),
 }
