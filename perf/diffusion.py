@@ -40,7 +40,7 @@ POLICIES: dict[str, tuple[str, ...]] = {
     "threshold, cross-block": tuple(f"threshold(tau={t}, block=16, window=4, sample=True)" for t in (0.9, 0.6)),
     "factor": tuple(f"factor(factor={f}, block=16, window=4, sample=True)" for f in (1.0, 2.0)),
     "EB": tuple(f"entropy_bounded(gamma={g}, block=16, window=4, sample=True)" for g in (0.1, 0.35, 1.4)),
-    "WINO": ("wino(tau=0.6, block=16)",),
+    "WINO": ("wino(tau=0.6, block=16, sample=True)",),
     "LLaDA top-k": tuple(f"unmask(per_round={k}, block={b}, sample=True)" for k, b in ((2, 16), (8, 64))),
     "LLaDA random": ("unmask(order='random', per_round=4, block=64, sample=True)",),
     "Dream": tuple(f"dream(steps={n}, order='entropy', sample=True)" for n in (8, 32)),
