@@ -14,6 +14,7 @@ from pydantic import Field
 from decodekit.constraints.base import Bound, vocabulary_for
 from decodekit.constraints.cursor import Compiled
 from decodekit.constraints.engines import json_keywords as keywords
+from decodekit.constraints.engines.json_formats import PATTERNS
 from decodekit.constraints.engines.json_judge import QUIET, Judge
 from decodekit.constraints.engines.json_reader import Layout
 from decodekit.constraints.engines.json_residual import Residual, SchemaMachine
@@ -29,10 +30,7 @@ WHITESPACE: Final[dict[str, dict[str, object]]] = {
     # never endless: between two tokens of JSON at most one line break and sixteen spaces
     "flexible": {"whitespace_pattern": r"\n? {0,16}"},
 }
-LATE: Final = (
-    *("multipleOf", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
-    *("unevaluatedItems", "unevaluatedProperties", "$recursiveRef"),
-)
+LATE: Final = ("multipleOf", "unevaluatedItems", "unevaluatedProperties", "$recursiveRef")
 """Keywords of which the residual engine says little before a value closes."""
 
 
@@ -48,9 +46,9 @@ class JsonSchema:
     engine: "llguidance" (a grammar; keys come in the order of the schema), "residual" (a reader of JSON with a judge
     of what is open; keys in any order; every keyword of drafts 4 to 2020-12), or "auto": llguidance where it can
     enforce the whole schema, else residual. order: "any" lets keys come in any order, which only residual can.
-    formats: assert `format` where a value closes (residual; llguidance always asserts those it knows). digits:
-    characters of a number at most, in residual. lenient: no warnings about what means nothing or is easily
-    misunderstood: unknown keywords, formats that are not asserted, patterns that are not anchored.
+    formats: assert `format`, where it is known (llguidance always does); as a mere remark only residual takes it.
+    digits: characters of a number at most, in residual. lenient: no warnings about what means nothing or is easily
+    misunderstood: unknown keywords and formats, patterns that are not anchored.
 
     An invalid value is never closed. What only the end of a value can tell (`late`) may lead to a dead end.
     """
@@ -59,7 +57,7 @@ class JsonSchema:
     whitespace: Literal["compact", "flexible"] = "compact"
     engine: Literal["auto", "llguidance", "residual"] = "auto"
     order: Literal["schema", "any"] = "schema"
-    formats: bool = False
+    formats: bool = True
     digits: Annotated[int, Field(ge=1)] = 64
     lenient: bool = False
 
@@ -76,7 +74,7 @@ class JsonSchema:
         """For one vocabulary. Raises ConstraintError where a keyword cannot be enforced."""
         document = self.source().document
         self._warn(document)
-        if self.engine == "residual" or self.order == "any" or self.formats:
+        if self.engine == "residual" or self.order == "any" or not self.formats:
             return self._residual(document, vocabulary)
         whole = {} if document is True else dict(document)
         whole["x-guidance"] = WHITESPACE[self.whitespace]
@@ -101,8 +99,7 @@ class JsonSchema:
     def late(self) -> list[str]:
         """JSON pointers of what the residual engine judges only where the value closes."""
         document = self.source().document
-        names = (*LATE, *(["format"] if self.formats else []))
-        return sorted({pointer(place) for name in names for place in _places(document, name)})
+        return sorted({pointer(place) for name in LATE for place in _places(document, name)})
 
     def bind(self, run: Run) -> Bound:
         """Compiled for the run's model, following its rows."""
@@ -152,7 +149,7 @@ class Json:
         return JsonSchema(True).value(text)
 
 
-def remarks(document: Any, formats: bool = False) -> list[str]:
+def remarks(document: Any, formats: bool = True) -> list[str]:
     """What in a schema means nothing, or less than it seems to, each in a few words."""
     if not isinstance(document, dict):
         return []
@@ -163,8 +160,9 @@ def remarks(document: Any, formats: bool = False) -> list[str]:
         out += [
             f"the keyword {name!r} at {pointer(path)} is unknown to the draft" for name in schema if name not in known
         ]
-        if isinstance(schema.get("format"), str) and not formats and "format" in kind.VALIDATORS:
-            out.append(f"format {schema['format']!r} at {pointer(path)} is a remark, not asserted without formats=True")
+        name = schema.get("format")
+        if isinstance(name, str) and formats and name not in PATTERNS and name != "regex":
+            out.append(f"the format {name!r} at {pointer(path)} is not known here and asserts nothing")
         text = schema.get("pattern")
         if isinstance(text, str) and not (text.startswith("^") and text.endswith("$")):
             out.append(f"the pattern {text!r} at {pointer(path)} is not anchored, so it need only occur in the text")

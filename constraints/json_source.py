@@ -98,7 +98,9 @@ def _checked(document: object) -> dict[str, Any] | Literal[True]:
             f"a JSON Schema is an object, true or false, and this is of type {type(document).__name__}"
         )
     try:
-        jsonschema.validators.validator_for(document, default=jsonschema.Draft202012Validator).check_schema(document)
+        kind: Any = jsonschema.validators.validator_for(document, default=jsonschema.Draft202012Validator)
+        # Patterns are read by those who match them: what is a pattern there need not be one of Python's.
+        kind.check_schema(document, format_checker=jsonschema.FormatChecker(formats=()))
     except jsonschema.SchemaError as error:
         found = _deepest(error)
         raise ConstraintError(f"not a JSON Schema: at {pointer(found.absolute_path)}, {clip(found.message)}") from None

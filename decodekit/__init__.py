@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from decodekit.models.load import load
     from decodekit.registry import plugin
     from decodekit.results import Piece, Result, Sample
+    from decodekit.scores.evaluate import score
     from decodekit.spec import Strategy
     from decodekit.trace import Trace
 
@@ -42,6 +43,7 @@ _HOME = {
     "hf": "decodekit.bridge",
     "load": "decodekit.models.load",
     "plugin": "decodekit.registry",
+    "score": "decodekit.scores.evaluate",
     "stream": "decodekit.api",
 }
 
@@ -64,6 +66,7 @@ __all__ = [
     "hf",
     "load",
     "plugin",
+    "score",
     "stream",
 ]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.panel import Panel
@@ -25,20 +27,21 @@ def demo(console: Console, trace: Path) -> None:
     """Run all blocks, print to `console`, and save the trace of the particle run to the file `trace`."""
     began = time.perf_counter()
     console.print(Panel.fit("decodekit on its own embedded models: nothing is downloaded, everything runs here."))
-    for number, block in enumerate((_json, _sql, _speculative, _diffusion), start=1):
+    blocks: list[tuple[Callable[..., None], tuple[Any, ...]]] = [
+        (_json, ()),
+        (_sql, ()),
+        (_speculative, ()),
+        (_diffusion, ()),
+        (demo_depth.pondering, (_say,)),
+        (demo_depth.skipping, (_say, SENTENCE)),
+        (demo_depth.exits, (_say, SENTENCE)),
+        (demo_together.fast_slow, (_say, SENTENCE)),
+        (demo_images.pictures, (_say,)),
+        (_particles, (trace,)),
+    ]
+    for number, (block, more) in enumerate(blocks, start=1):
         _title(console, number, block.__doc__)
-        block(console)
-    _title(console, 5, demo_depth.pondering.__doc__)
-    demo_depth.pondering(console, _say)
-    for number, depth in enumerate((demo_depth.skipping, demo_depth.exits), start=6):
-        _title(console, number, depth.__doc__)
-        depth(console, _say, SENTENCE)
-    _title(console, 8, demo_together.fast_slow.__doc__)
-    demo_together.fast_slow(console, _say, SENTENCE)
-    _title(console, 9, demo_images.pictures.__doc__)
-    demo_images.pictures(console, _say)
-    _title(console, 10, _particles.__doc__)
-    _particles(console, trace)
+        block(console, *more)
     console.print(f"\ndone in {time.perf_counter() - began:.0f} s")
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from decodekit.cost import Cost
-from decodekit.digest import digest
+from decodekit.digest import digest_of
 from decodekit.roles import Round
 from decodekit.rounds import Kept, events_of
 from decodekit.rows import NONE, Fact, Rows
@@ -73,7 +73,7 @@ class Recorder:
         rows, ask, choice = what.rows, what.ask, what.choice
         self._begin_again(rows)
         took = what.take & (choice.tokens != NONE)  # [R, K]
-        found = digest(what.logits, self._top_k) if self._trace else None
+        found = digest_of(what.logits, self._top_k) if self._trace else None
         norm = what.logits.logsumexp(-1) if found is None else found.norm  # [R, K]
         logp = _at(what.logits, choice.tokens) - norm  # [R, K]
         if self._cells is not None:
@@ -100,7 +100,8 @@ class Recorder:
             cells["logt"] = _at(choice.law, choice.tokens) - choice.law.logsumexp(-1)
         if choice.logw is not None:
             cells["logw"] = choice.logw
-        cells |= {name: figure for name, figure in found._asdict().items() if name != "norm" and figure is not None}
+        wanted = _LAW if self._top_k else _LAW[:-2]
+        cells |= {name: figure for name, figure in found._asdict().items() if name in wanted and figure is not None}
         if self._told is not None:
             cells |= self._told(rows, ask.at)
         if choice.why is not None:
@@ -254,3 +255,6 @@ def _prompts(rows: Rows) -> dict[int, list[int]]:
 def _at(law: Tensor, tokens: Tensor) -> Tensor:
     """`law` [R, K, V] at `tokens` [R, K] -> [R, K]; anything where the token is NONE."""
     return law.gather(-1, tokens.clamp(min=0)[..., None])[..., 0]
+
+
+_LAW: Final = ("entropy", "varentropy", "s2", "s3", "s4", "top_ids", "top_logps")

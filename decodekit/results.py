@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +83,8 @@ class Result:
         satisfies the constraint; None for the others.
     message: one sentence where the text did not end by itself (dead end, unreadable value), else empty.
     cost: of the whole call; results of one batch share it. trace: of this prompt alone, None if switched off.
+    scores: those that were asked for with `scores=`, by spec (:func:`decodekit.score`); `scores.problems` says why one
+        is missing.
     spec: the canonical strategy. seed: together with `prompt` it reproduces the result.
     """
 
@@ -100,6 +102,14 @@ class Result:
     prompt: Prompt = field(repr=False)
     spec: str
     seed: int
+    scores: Mapping[str, float] = field(default_factory=dict, repr=False)
+
+    @property
+    def confidence(self) -> float:
+        """Probability of the answer's tokens under the plain model, 0 to 1: of a greedy text exp(-G-NLL), which is not
+        divided by the length (Aichberger et al. 2024, arXiv 2412.15176). Other scores: :func:`decodekit.score`.
+        """
+        return math.exp(self.logp)
 
     def __str__(self) -> str:
         return self.text
@@ -124,6 +134,7 @@ class Result:
             "prompt": jsonable(self.prompt.given),
             "samples": [_sample_dict(s) for s in self.samples] if len(self.samples) > 1 else [],
             "cost": self.cost.as_dict(),
+            **({"scores": {name: _finite(value) for name, value in self.scores.items()}} if self.scores else {}),
         }
 
 

@@ -176,6 +176,14 @@ class Stop(Protocol):
 
 
 @runtime_checkable
+class Watcher(Protocol):
+    """A stop that judges by the laws: it is shown what was taken before it is asked."""
+
+    def watch(self, rows: Rows, ask: Proposal, logits: Tensor, choice: Choice, take: Tensor) -> None:
+        """After the commit: `logits` [R, K, V] of the model, `take` [R, K] bool what became final, before any cut."""
+
+
+@runtime_checkable
 class Observer(Protocol):
     """Who watches? Any number. Never changes anything."""
 

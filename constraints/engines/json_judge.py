@@ -15,6 +15,7 @@ import jsonschema
 import referencing.exceptions
 
 from decodekit.constraints.engines import json_keywords as keywords
+from decodekit.constraints.engines.json_formats import format_of
 from decodekit.constraints.engines.json_values import NOTHING, Arr, Closed, Nothing, Num, Obj, Open, Str
 from decodekit.errors import ConstraintError
 
@@ -137,13 +138,13 @@ class Judge:
         ConstraintError: no value satisfies the schema, or it refers to something that is not part of it.
     """
 
-    def __init__(self, document: Any, formats: bool = False) -> None:
+    def __init__(self, document: Any, formats: bool = True) -> None:
         kind = jsonschema.validators.validator_for(document, default=jsonschema.Draft202012Validator)
-        kind = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
-            kind, {"pattern": keywords.pattern_of, **keywords.quick(kind)}
-        )
-        checker = jsonschema.FormatChecker() if formats else None
-        validator = kind(document, format_checker=checker)
+        mine = {"pattern": keywords.pattern_of, **keywords.quick(kind)}
+        if formats:
+            mine["format"] = format_of
+        kind = jsonschema.validators.extend(kind, mine)  # type: ignore[no-untyped-call]
+        validator = kind(document)
         self.specification = keywords.specification_of(validator)
         self.asserts = frozenset(kind.VALIDATORS) - ({"format"} if not formats else set())
         self.alone = "$ref" in self.asserts and keywords.alone(validator)

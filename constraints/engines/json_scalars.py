@@ -7,6 +7,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
 
+from decodekit.constraints.engines.json_formats import anchored
 from decodekit.constraints.engines.json_judge import BOTH, FAIL, HOLD, Node, Says, may
 from decodekit.constraints.engines.json_keywords import is_wide, may_occur
 from decodekit.constraints.engines.json_values import Arr, Num, Obj, Open, Str, extends
@@ -82,6 +83,11 @@ def _within(node: Node, given: Any, value: Open, depth: int) -> int:
     return FAIL
 
 
+def _format(node: Node, given: Any, value: Open, depth: int) -> int:
+    pattern = anchored(given) if isinstance(given, str) else None
+    return HOLD if pattern is None else _pattern(node, pattern, value, depth)
+
+
 def _limits(schema: dict[str, Any], weak: str, strict: str) -> list[tuple[Fraction, bool]]:
     """(limit, whether it is excluded); in draft 4 the strict keyword is a bool."""
     found = [(schema[name], name == strict or schema.get(strict) is True) for name in (weak, strict) if name in schema]
@@ -119,6 +125,7 @@ TABLE: Final[dict[str, Says]] = {
     "minLength": _least_length,
     "maxLength": _most_length,
     "pattern": _pattern,
+    "format": _format,
     **dict.fromkeys((*_LOW, *_HIGH), _within),
     "multipleOf": _number,
 }
