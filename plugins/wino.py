@@ -38,6 +38,7 @@ class Wino:
             than 5 and no more than 20).
         back: a committed cell is opened again below this probability.
         block: cells per block, None for one block.
+        sample: draw each value instead of taking the most probable one.
 
     Raises:
         CompositionError: when bound, if the model has no mask token.
@@ -46,6 +47,7 @@ class Wino:
     tau: Annotated[float, Field(ge=0.0)] = 0.6
     back: Annotated[float, Field(ge=0.0, le=1.0)] = 0.9
     block: Annotated[int, Field(ge=1)] | None = 32
+    sample: bool = False
 
     def bind(self, run: Run) -> Checked:
         """A reader of its own, for committed cells are read in a way that no scorer offers; runs no model."""
@@ -56,7 +58,7 @@ class Checked(Filler):
     """The rule. How many a row accepted last, and in which block, are columns of the rows."""
 
     def __init__(self, options: Wino, run: Run) -> None:
-        super().__init__(run, "wino", block=options.block)
+        super().__init__(run, "wino", block=options.block, sample=options.sample)
         self._options = options
         self._reader: Any = run.model.reader(run.cost, run.label)
         self._read: Reread
@@ -72,7 +74,7 @@ class Checked(Filler):
         """Accept the sure, and take back the unsupported."""
         rows, check, o = view.rows, self._read.check, self._options
         todo = view.scope & ~check
-        sure = view.top.masked_fill(~todo, -1.0)
+        sure = (-view.nats).exp().masked_fill(~todo, -1.0)  # of the value that the cell would get, as the authors do
         most = (todo.sum(1) * _SHARE).long().clamp(_LEAST, _MOST)
         accept = first(sure, todo & (sure > o.tau), most)
         none = ~accept.any(1)

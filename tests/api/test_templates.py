@@ -85,3 +85,15 @@ def test_bad_canvases_are_refused_in_a_sentence() -> None:
     with pytest.raises(CompositionError, match="causal"):
         dk.generate("zoo:sums", "a={mask*4}", strategy="awrs")
     assert dk.generate("zoo:base", "{mask}", max_tokens=2).prompt.kind == "text"  # just text to a causal model
+
+
+def test_cells_behind_the_end_of_a_text_do_not_count() -> None:
+    end = MODEL.tokenizer.convert_tokens_to_ids("7")
+    spec = "unmask(order='random', per_round=9, sample=True)"
+    out = dk.generate("zoo:sums", "a=", strategy=spec, eos=[end], max_tokens=62, n=6, seed=1)
+    behind = 0
+    for one, path in zip(out.samples, bits.ledger(out.trace), strict=True):
+        stop = 2 + len(one.tokens)
+        behind += int((path.position >= stop).sum())
+        assert one.logp == pytest.approx(-path.cost[path.position < stop].sum() * bits.LN2, abs=1e-4)
+    assert behind > 0

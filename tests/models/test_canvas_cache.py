@@ -9,10 +9,13 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 import decodekit as dk
+from decodekit.cost import Cost
 from decodekit.errors import CompositionError
 from decodekit.models import zoo
+from decodekit.models.canvas_cache import CanvasReader
 from decodekit.models.load import load
 from decodekit.models.zoo import sums, tokenizer
+from decodekit.testing.oracle import rows_of
 
 WORDS = tokenizer.load(zoo.path("masked"))
 
@@ -139,3 +142,18 @@ def test_guidance_of_templates_masks_what_was_given() -> None:
     batch = dk.Decoder("zoo:sums", "threshold | mask_guidance(0.5)", dtype="float64")
     prompts = ["a={mask*14}", "a=3,b={mask},sum=11;\n"]
     assert [one.text for one in batch.generate(prompts)] == [batch.generate(p).text for p in prompts]
+
+
+@pytest.mark.parametrize("kind", ["prefix", "dual"])
+def test_a_change_outside_the_block_makes_it_read_everything(kind: Any) -> None:
+    model = tiny("llama", **FULL)
+    reader = CanvasReader(model.hf, model.mask, Cost(), "target", kind)
+    rows = rows_of([[5, 9, 12, *[model.mask] * 9]], start=3)
+    rows.limit = torch.tensor([12])
+    at = torch.tensor([[4, 5]])
+    exact = model.reader(Cost(), "plain")
+    assert torch.allclose(reader.read(rows, at), exact.read(rows, at), atol=1e-10)
+    rows.tokens[0, 4] = 33  # within the block that is being filled: the rest is kept as it was
+    assert not torch.allclose(reader.read(rows, at), exact.read(rows, at), atol=1e-10)
+    rows.tokens[0, 1] = 77  # before it: nothing that is kept is right
+    assert torch.allclose(reader.read(rows, at), exact.read(rows, at), atol=1e-10)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from decodekit.models import zoo
-from decodekit.models.zoo import batches, objectives, tokenizer, train
+from decodekit.models.zoo import batches, objectives, sums, sums_recipe, tokenizer, train
 from decodekit.models.zoo.data import json_examples
 from decodekit.models.zoo.settings import SETTINGS, Settings
 
@@ -98,3 +98,25 @@ def test_masked_loss_reads_only_masked_cells() -> None:
 def test_data_hash_changes_with_the_seed() -> None:
     assert batches.data_hash(SETTINGS["base"], 50) != batches.data_hash(replace(SETTINGS["base"], seed=9), 50)
     assert len(next(batches.steps(SETTINGS["base"], WORDS))) == SETTINGS["base"].batch // SETTINGS["base"].chunk
+
+
+def test_sums_train_reproducibly_and_the_loss_falls() -> None:
+    torch.set_num_threads(1)
+    model, losses = sums_recipe.train(1, 40)
+    again, same = sums_recipe.train(1, 40)
+    assert losses == same
+    assert sum(losses[-5:]) / 5 < sum(losses[:5]) / 5 - 0.2
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+
+
+def test_sums_are_judged_by_adding_up() -> None:
+    good = sums.record(3, 8) + sums.record(9, 9)
+    assert sums.right(good)
+    assert sums.right(good, 2)
+    assert not sums.right(good, 3)
+    assert not sums.right(good.replace("18", "17"))
+    assert not sums.right(good[:-1])
+    assert not sums.right("x" * 32)
+    words = sums.tokenizer()
+    assert words.decode(words(good)["input_ids"]) == good
+    assert len(words(good)["input_ids"]) == 2 * sums.WIDTH
