@@ -6,6 +6,7 @@ may stand between lexemes, at most `space` characters in a row, and never around
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from decodekit.constraints.sql_literals import (
@@ -27,8 +28,13 @@ from decodekit.constraints.sql_scope import CLOSED, Scope, count, outward
 
 _SPACES: Final = frozenset(b" \t\n\r")
 _INNER: Final = LETTERS | DIGITS
+_LETTERLIKE: Final = frozenset(range(32, 127)) - {39}
+_WORD: Final = re.compile(rb"[A-Za-z0-9_]*")
+_TEXT: Final = re.compile(rb"[\x20-\x26\x28-\x7e]*")
 _LONG: Final = frozenset(b"<>=!|-")
 """Signs that another may follow."""
+NOBODY: Final = "~?~"
+"""A name that is no word: what follows it follows any new name."""
 _LOWER: Final = tuple(chr(i).lower() if i < 128 else "" for i in range(256))
 
 
@@ -58,11 +64,21 @@ class Lexer(Literals):
 
     def leap(self, state: State, text: bytes) -> State | None:
         """Read the bytes of a token."""
+        at, size = 0, len(text)
         here: State | None = state
-        for byte in text:
-            here = self.step(here, byte)  # type: ignore[arg-type]
-            if here is None:
-                return None
+        while at < size and here is not None:
+            place, mode, a, b = here
+            byte = text[at]
+            if (mode == WORD and byte in _INNER) or (mode == GAP and byte in LETTERS):
+                end = _WORD.match(text, at).end()  # type: ignore[union-attr]
+                word = (a if mode == WORD else "") + text[at:end].decode().lower()
+                here, at = (place, WORD, word, 0) if self._word(place, word) else None, end
+            elif mode == TEXT and b == 0 and byte in _LETTERLIKE:
+                end = _TEXT.match(text, at).end()  # type: ignore[union-attr]
+                here, at = (place, TEXT, a + end - at, 0) if a + end - at <= self.text else None, end
+            else:
+                here = self.step(here, byte)
+                at += 1
         return here
 
     def step(self, state: State, byte: int) -> State | None:
@@ -87,6 +103,45 @@ class Lexer(Literals):
         if mode == SIGN:
             return self._sign(place, a, byte)
         return self._value(place, a, b, byte)
+
+    def following(self, state: State) -> list[tuple[int, State]] | None:
+        """The bytes that may come next with the states they lead to; None where that is no quicker than asking."""
+        place, mode, a, _ = state
+        if mode == GAP:
+            return self._spaces(place, a) + self._starts(place)
+        if mode != WORD:
+            return None
+        if place.offer(self.names).loose or place.offer(self.names).loose_qualifier:
+            return self._ended(place, a) if a == NOBODY else None
+        size, out = len(a), list[tuple[int, State]]()
+        begun = place.offer(self.names).begins.get(a[0], ())
+        for letter in {known[size] for known, _ in begun if len(known) > size and known.startswith(a)}:
+            if self._word(place, a + letter):
+                after = (place, WORD, a + letter, 0)
+                out += [(byte, after) for byte in {ord(letter), ord(letter.upper())}]
+        return out + self._ended(place, a)
+
+    def _ended(self, place: Place, word: str) -> list[tuple[int, State]]:
+        """What may come after a whole word."""
+        out = list[tuple[int, State]]()
+        dotted = self._qualified(place, word)
+        if dotted is not None:
+            out.append((46, (dotted, GAP, self.space, 0)))
+        named = self._named(place, word)
+        if named is not None:
+            out += self._spaces(named, 0)
+            out += [(byte, after) for byte, after in self._starts(named) if byte not in _INNER]
+        return out
+
+    def _spaces(self, place: Place, seen: int) -> list[tuple[int, State]]:
+        return [(byte, (place, GAP, seen + 1, 0)) for byte in _SPACES] if seen < self.space else []
+
+    def _starts(self, place: Place) -> list[tuple[int, State]]:
+        """What a lexeme may begin with here."""
+        if place.open is None:
+            found = [(byte, self._gap(place, 0, byte)) for byte in range(33, 127)]
+            place.open = [(byte, after) for byte, after in found if after is not None]
+        return place.open
 
     # --- between lexemes -------------------------------------------------------------------------------------------
 
