@@ -120,7 +120,7 @@ def _needed(lexer: Lexer, place: Place) -> Iterator[Terminal]:
 def _opened(lexer: Lexer, place: Place, symbol: Symbol, name: str) -> Iterator[Terminal]:
     """Terminals of a symbol that depends on the scope, best first."""
     one, names, scope = OPEN_SYMBOLS[name], lexer.names, place.scope
-    if name in ("more", "named", "alias") and one.optional(names, scope, symbol):
+    if name in ("more", "named", "called", "alias") and one.optional(names, scope, symbol):
         return
     if name == "salias":
         if one.optional(names, scope, symbol):

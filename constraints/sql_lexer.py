@@ -20,11 +20,10 @@ from decodekit.constraints.sql_literals import (
     TEXT,
     VALUE,
     WORD,
-    Literals,
     State,
 )
 from decodekit.constraints.sql_parser import Place, new_name
-from decodekit.constraints.sql_scope import CLOSED, Scope, count, outward
+from decodekit.constraints.sql_quotes import Quotes
 
 _SPACES: Final = frozenset(b" \t\n\r")
 _INNER: Final = LETTERS | DIGITS
@@ -38,10 +37,10 @@ NOBODY: Final = "~?~"
 _LOWER: Final = tuple(chr(i).lower() if i < 128 else "" for i in range(256))
 
 
-class Lexer(Literals):
+class Lexer(Quotes):
     """The machine (:class:`decodekit.constraints.engines.states.Machine`).
 
-    Words, names in quotes and signs; numbers and texts come from :class:`decodekit.constraints.sql_literals.Literals`.
+    Words and signs; literals come from :mod:`decodekit.constraints.sql_literals` and `sql_quotes`.
     """
 
     def first(self) -> State:
@@ -167,6 +166,8 @@ class Lexer(Literals):
         if byte == 39:
             return self._begun(place)
         if byte == 34:
+            if not self.names.quoting:
+                return None
             return (place, QUOTED, b"", 0) if self._quotable(place, b"") or self.doubly(place) else None
         if byte in _LONG:
             sign, terminals = chr(byte), place.offer(self.names).terminals
@@ -240,72 +241,3 @@ class Lexer(Literals):
         if not known and not (offer.loose_qualifier and new_name(word) and len(word) <= self.name):
             return None
         return self.parser.shift(place, ("q", word))
-
-    # --- names and texts in double quotes --------------------------------------------------------------------------
-
-    def _quotable(self, place: Place, text: bytes) -> bool:
-        """Whether some name in quotes begins like this."""
-        key = (QUOTED, text)
-        found = place.prefixes.get(key)
-        if found is None:
-            offer, shift = place.offer(self.names), self.parser.shift
-            found = offer.loose and len(text) < self.name and all(32 <= byte < 127 for byte in text)
-            found = found or any(
-                name.encode().startswith(text)
-                and (shift(place, ("d", name)) is not None or (name in offer.qualifiers and shift(place, ("e", name))))
-                for name in offer.words | offer.qualifiers
-            )
-            place.prefixes[key] = found
-        return found
-
-    def doubly(self, place: Place) -> bool:
-        """Whether a text may stand in double quotes: where no table is still to come that could give it a meaning."""
-        if "dstr" not in place.offer(self.names).terminals or self.parser.shift(place, "dstr") is None:
-            return False
-        here: Scope | None = place.scope
-        while here is not None:
-            if here.phase != CLOSED:
-                return False
-            here = outward(here)
-        return True
-
-    def _quoted(self, place: Place, text: bytes, closed: int, byte: int) -> State | None:
-        if closed:
-            if byte == 46:
-                after = self._before_dot(place, text)
-                return (after, GAP, self.space, 0) if after is not None else None
-            if byte != 34:
-                return self._gap(self._unquoted(place, text), 0, byte)
-        elif byte == 34:
-            ends = self._unquoted(place, text) is not None or self._before_dot(place, text) is not None
-            return (place, QUOTED, text, 1) if ends or self._longer(place, text + b'"') else None
-        return self._longer(place, text + (bytes([byte]).lower() if byte < 128 else bytes([byte])))
-
-    def _longer(self, place: Place, text: bytes) -> State | None:
-        """More of a name in quotes; where it is none, of a text."""
-        if self._quotable(place, text):
-            return (place, QUOTED, text, 0)
-        if not self.doubly(place) or self.names.values is not None:
-            return None
-        state: State | None = (place, DTEXT, 0, 0)
-        for byte in text.replace(b'"', b'""'):
-            state = state and self.step(state, byte)
-        return state
-
-    def _before_dot(self, place: Place, text: bytes) -> Place | None:
-        name = text.decode(errors="replace")
-        return self.parser.shift(place, ("e", name)) if name in place.offer(self.names).qualifiers else None
-
-    def _unquoted(self, place: Place, text: bytes) -> Place | None:
-        """The place after a name in quotes, or a text."""
-        name, offer = text.decode(errors="replace"), place.offer(self.names)
-        if name in offer.words or (offer.loose and text):
-            after = self.parser.shift(place, ("d", name))
-            if after is not None:
-                return after
-        here: Scope | None = place.scope
-        while here is not None:
-            if count(here, name):
-                return None
-            here = outward(here)
-        return self.parser.shift(place, "dstr") if self.doubly(place) and self.names.values is None else None

@@ -88,7 +88,7 @@ class Offer:
             else:
                 terminals.add(name)
                 break
-        self.terminals = frozenset(terminals)
+        self.terminals = frozenset(terminals) - names.without
         self.numbers = tuple(sorted(word for word in words if word.isdigit()))
         self.words = frozenset(words - set(self.numbers))
         self.qualifiers = frozenset(qualifiers)
@@ -139,7 +139,7 @@ class Parser:
         try:
             return place.moves[terminal]
         except KeyError:
-            found = self._shift(place, terminal)
+            found = None if terminal in self.names.without else self._shift(place, terminal)
             place.moves[terminal] = found
             return found
 

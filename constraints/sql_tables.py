@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from decodekit.constraints.sql_actions import NOBODY, attached, called, common, derivable, fits
+from decodekit.constraints.sql_joins import NOBODY, attached, called, common, derivable, fits
 from decodekit.constraints.sql_open import Open, Read, Terminal, name_of
 from decodekit.constraints.sql_operand import COLUMN, OPERANDS, More, Named, Term
 from decodekit.constraints.sql_rules import BACK, Symbol
-from decodekit.constraints.sql_scope import Names, Out, Scope, Source
+from decodekit.constraints.sql_scope import CLOSED, Names, Out, Scope, Source
 from decodekit.constraints.sql_words import COLLATIONS, TYPES
 
 
@@ -136,6 +136,52 @@ class Common(Open):
         return Read((), scope._replace(outs=(*scope.outs, Out(name, "as"))))
 
 
+class Target(Open):
+    """The table that a statement writes. symbol: "filled" for INSERT, whose values see no columns, else "target"."""
+
+    def words(self, names: Names, scope: Scope, symbol: Symbol) -> tuple[str, ...]:
+        """Tables, and no views."""
+        return tuple(names.writable)
+
+    def take(self, names: Names, scope: Scope, symbol: Symbol, terminal: Terminal) -> Read | None:
+        """Its columns can be named from now on."""
+        name = name_of(terminal)
+        if name is None or name not in names.writable:
+            return None
+        source = names.tables[name]
+        sources = () if symbol == "filled" else (source,)
+        return Read((), Scope(scope, True, phase=CLOSED, context="where", sources=sources, cur=source, load=8))
+
+
+class Written(Open):
+    """A column that is set. symbol: "setcolumn", or "intocolumn" for the list of INSERT."""
+
+    def words(self, names: Names, scope: Scope, symbol: Symbol) -> tuple[str, ...]:
+        """Columns that are not set yet."""
+        taken = {out.name for out in scope.outs}
+        return tuple(c for c in names.writable.get(scope.cur.table if scope.cur else "", ()) if c not in taken)
+
+    def take(self, names: Names, scope: Scope, symbol: Symbol, terminal: Terminal) -> Read | None:
+        """Each column once."""
+        name = name_of(terminal)
+        if name is None or name not in self.words(names, scope, symbol):
+            return None
+        return Read((), scope._replace(outs=(*scope.outs, Out(name, "as"))))
+
+
+class Row(Open):
+    """One row of VALUES."""
+
+    def terminals(self, names: Names, scope: Scope, symbol: Symbol) -> tuple[str, ...]:
+        """A bracket."""
+        return ("(",)
+
+    def take(self, names: Names, scope: Scope, symbol: Symbol, terminal: Terminal) -> Read | None:
+        """As many values as columns."""
+        inner: tuple[Symbol, ...] = ("@fresh", "expr", ("more", 1, scope.width, scope.width), ")")
+        return Read(inner, scope) if terminal == "(" else None
+
+
 class Word(Open):
     """One of a few words that are no key words: types, collations."""
 
@@ -155,6 +201,7 @@ OPEN_SYMBOLS: Final[Mapping[str, Open]] = {
     "operand": OPERANDS,
     "column": COLUMN,
     "named": Named(),
+    "called": Named(),
     "more": More(),
     "term": Term(),
     "source": Table(),
@@ -165,6 +212,11 @@ OPEN_SYMBOLS: Final[Mapping[str, Open]] = {
     "using": Using(),
     "ctename": Common(),
     "ctecolumn": Common(),
+    "target": Target(),
+    "filled": Target(),
+    "setcolumn": Written(),
+    "intocolumn": Written(),
+    "row": Row(),
     "type": Word(TYPES),
     "collation": Word(COLLATIONS),
 }
