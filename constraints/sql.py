@@ -28,7 +28,8 @@ class Sql:
     schema: CREATE TABLE statements as text. database: path of a SQLite file, opened read-only, or an engine of
     SQLAlchemy. One of the two. dialect: "sqlite", or a smaller language that "postgres", "duckdb" or "mysql" also read,
     judged by sqlglot. write: INSERT, UPDATE and DELETE too. values: a text that is compared with a column is any, or
-    one that occurs in it. types: whether sum, avg and the like may be of a text.
+    one that occurs in it. types: whether sum, avg and the like may be of a text. joins: of any kind, or
+    JOIN ... ON a foreign key ("keys").
     aliases: of tables and columns with AS or without it ("any"), only with AS ("as"), of tables not at all ("none").
     double_quotes: a text that is compared may stand in double quotes, as SQLite reads a name that does not exist.
     max_space: most white space between two lexemes; max_string: most characters of a text; max_digits: of a number,
@@ -48,6 +49,7 @@ class Sql:
     write: bool = False
     values: Literal["any", "occurring"] = "any"
     types: Literal["any", "sensible"] = "any"
+    joins: Literal["any", "keys"] = "any"
     aliases: Literal["any", "as", "none"] = "any"
     double_quotes: bool = True
     max_space: Annotated[int, Field(ge=1)] = 3
@@ -58,7 +60,7 @@ class Sql:
 
     def __post_init__(self) -> None:
         self.shape()
-        plain = {"aliases": "any", "values": "any", "types": "any", "write": False, "double_quotes": True}
+        plain = {"aliases": "any", "values": "any", "types": "any", "joins": "any", "write": False}
         if self.engine == "llguidance" and any(getattr(self, name) != usual for name, usual in plain.items()):
             raise ConstraintError(f"engine='llguidance' knows none of the options {', '.join(plain)}; use engine='own'")
         if self.values == "occurring" and self.schema is not None and self.spoken() != "sqlite":

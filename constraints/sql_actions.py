@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from decodekit.constraints.sql_joins import attached, common, fits, lone, reaches
+from decodekit.constraints.sql_joins import attached, common, fits, key_pairs, lone, reaches
 from decodekit.constraints.sql_scope import (
     OPEN,
     Names,
@@ -14,6 +14,7 @@ from decodekit.constraints.sql_scope import (
     Source,
     close,
     count,
+    missing,
     result_columns,
 )
 
@@ -40,6 +41,10 @@ def _filled(names: Names, scope: Scope) -> int:
 
 def _filling(names: Names, scope: Scope, _: object) -> Scope:
     return scope._replace(width=_filled(names, scope))
+
+
+def _tied(names: Names, scope: Scope, _: object) -> Scope:
+    return _value(names, scope, None)._replace(how="tied")
 
 
 def _another(names: Names, scope: Scope, _: object) -> Scope | None:
@@ -163,6 +168,8 @@ def _closed(names: Names, scope: Scope, _: object) -> Scope | None:
 def _room(names: Names, scope: Scope, how: str) -> Scope | None:
     """Whether some table can be joined in this way."""
     scope = scope._replace(how=how)
+    if names.keys is not None and (how in ("comma", "cross") or (how == "natural" and not missing(scope))):
+        return None
     if any(fits(names, scope, source) for source in (*scope.ctes, *names.tables.values())):
         return scope
     return None
@@ -183,11 +190,13 @@ def _plain(names: Names, scope: Scope, _: object) -> Scope | None:
 
 
 def _common(names: Names, scope: Scope, _: object) -> Scope | None:
-    return scope if common(scope) else None
+    return scope if common(scope) and (names.keys is None or scope.must) else None
 
 
 def _joined(names: Names, scope: Scope, _: object) -> Scope | None:
     if not scope.must <= scope.sources[-1].hidden:
+        return None
+    if not scope.must and scope.how != "tied" and key_pairs(names, scope):
         return None
     return _done(scope)._replace(must=frozenset(), context="on")
 
@@ -230,6 +239,7 @@ ACTIONS: Final[Mapping[str, Action]] = {
     "@filling": _filling,
     "@writing": _writing,
     "@another": _another,
+    "@tied": _tied,
     "@sqlite": _sqlite,
     "@leave": _leave,
     "@open": _open,

@@ -23,6 +23,28 @@ def reaches(names: Names, scope: Scope, width: int, taken: frozenset[str]) -> bo
     return width == 0 or (width > 0 and _sums(width, widths, names.aliases != "none"))
 
 
+def key_pairs(names: Names, scope: Scope) -> list[tuple[tuple[str, str], tuple[str, str]]]:
+    """How the table that came last may be tied to those before it: pairs of (name, column), its own second."""
+    if not names.keys or not scope.sources:
+        return []
+    new, out = scope.sources[-1], list[tuple[tuple[str, str], tuple[str, str]]]()
+    for old in scope.sources[:-1]:
+        for (one, column), (other, target) in names.keys:
+            if new.name and old.name and (old.table, new.table) == (one, other):
+                out.append(((old.name, column), (new.name, target)))
+            if new.name and old.name and (old.table, new.table) == (other, one):
+                out.append(((old.name, target), (new.name, column)))
+    return out
+
+
+def tieable(names: Names, scope: Scope, source: Source) -> bool:
+    """Whether joins may be of any kind, or a key links the table to one in FROM."""
+    if names.keys is None or scope.how != "join":
+        return True
+    after = scope._replace(sources=(*scope.sources, source._replace(name=NOBODY)))
+    return bool(key_pairs(names, after))
+
+
 @lru_cache(4096)
 def _sums(width: int, widths: tuple[int, ...], again: bool) -> bool:
     found = {0}
@@ -35,7 +57,8 @@ def _sums(width: int, widths: tuple[int, ...], again: bool) -> bool:
 
 def fits(names: Names, scope: Scope, source: Source) -> bool:
     """Whether a table can come into FROM, under some name."""
-    return any(attached(names, scope, source._replace(name=name)) for name in called(names, scope, source))
+    ways = called(names, scope, source)
+    return tieable(names, scope, source) and any(attached(names, scope, source._replace(name=way)) for way in ways)
 
 
 def called(names: Names, scope: Scope, source: Source) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import Any, Final, TypeAlias
 
 from decodekit.constraints.database import KEYWORDS
 from decodekit.constraints.sql_actions import ACTIONS
+from decodekit.constraints.sql_joins import key_pairs
 from decodekit.constraints.sql_open import Terminal
 from decodekit.constraints.sql_rules import ELSE, RULES, Rule, Symbol
 from decodekit.constraints.sql_scope import CLOSED, Names, Scope
@@ -68,6 +69,9 @@ class Offer:
             symbol, stack = stack
             name = _head(symbol)
             if name[0] == "@" or _whole(scope, name):
+                continue
+            if name == "condition" and not key_pairs(names, scope):
+                stack = ("expr", stack)
                 continue
             if name in OPEN_SYMBOLS:
                 one = OPEN_SYMBOLS[name]

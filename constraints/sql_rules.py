@@ -87,10 +87,11 @@ RULES: Final[dict[str, Rule]] = {
     "outer": {"OUTER": ("OUTER",), "": ()},
     "side": {"LEFT": ("LEFT", "outer"), "INNER": ("INNER",), "": ()},
     "on": {
-        "ON": ("ON", "@plain", ("@context", "on"), "expr"),
+        "ON": ("ON", "@plain", ("@context", "on"), "condition"),
         "USING": ("USING", "@common", "(", "using", "usings", ")"),
         "": (),
     },
+    "tied": {"AND": ("AND", "@fresh", "expr"), "": ()},
     "usings": {",": (",", "@common", "using", "usings"), "": ()},
     "where": {"WHERE": ("WHERE", ("@context", "where"), "expr"), "": ()},
     "group": {"GROUP": ("GROUP", "BY", ("@context", "group"), "term", "terms", "@grouped", "having"), "": ()},

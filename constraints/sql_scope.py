@@ -92,7 +92,7 @@ class Names:
     quotes: whether a text may stand in double quotes; quoting: whether a name may. writable: the columns that may be
     set, by table; empty where nothing may. without: terminals and aggregates that the dialect does not have. functions:
     least and most arguments. values: the texts that occur, by (table, column); None for any text. texts: columns whose
-    type is text, where types matter.
+    type is text, where types matter. keys: pairs of (table, column) that joins have to go by; None for any join.
     """
 
     tables: Mapping[str, Source]
@@ -105,6 +105,7 @@ class Names:
     without: frozenset[str] = frozenset()
     values: Mapping[tuple[str, str], tuple[bytes, ...]] | None = None
     texts: frozenset[tuple[str, str]] = frozenset()
+    keys: frozenset[tuple[tuple[str, str], tuple[str, str]]] | None = None
 
     def source(self, scope: Scope, name: str) -> Source | None:
         """The table or CTE of that name."""

@@ -127,6 +127,7 @@ def names_of(shape: Database, options: Any) -> Names:
         without=without,
         functions=known,
         values=occurring(shape, options) if options.values == "occurring" else None,
+        keys=_keyed(shape) if options.joins == "keys" else None,
         texts=_texts(shape) if options.types == "sensible" else frozenset(),
     )
 
@@ -135,6 +136,11 @@ def _plainly(tables: Mapping[str, Source]) -> None:
     for name in [*tables, *(column for source in tables.values() for column in source.columns)]:
         if not plain(name):
             raise ConstraintError(f"the name {name!r} needs quotes, which are not supported for mysql; rename it")
+
+
+def _keyed(shape: Database) -> frozenset[tuple[tuple[str, str], tuple[str, str]]]:
+    """Foreign keys, folded."""
+    return frozenset(((folded(a), folded(b)), (folded(c), folded(d))) for a, b, c, d in shape.keys)
 
 
 def _texts(shape: Database) -> frozenset[tuple[str, str]]:

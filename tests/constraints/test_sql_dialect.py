@@ -32,6 +32,7 @@ INSERT INTO pets VALUES (1, 'Rex', 'dog', 7, 1), (2, 'Mia', 'cat', 2, 2);
 """
 
 WRITE: dict[str, Any] = {"write": True}
+KEYS: dict[str, Any] = {"joins": "keys"}
 
 
 def reach(machine: SqlMachine, text: str) -> State | None:
@@ -124,6 +125,11 @@ def test_lengths_are_bounded() -> None:
         ({"values": "occurring"}, "SELECT age FROM pets WHERE name = 'Rex'", "SELECT age FROM pets WHERE name = 'Rax"),
         ({"values": "occurring"}, "SELECT 1 FROM owners WHERE name IN ('Ada', 'O''Brien')", "SELECT city = 'Ad"),
         ({"values": "occurring"}, "SELECT id FROM pets WHERE name LIKE '%x%'", 'SELECT id FROM pets WHERE name = "Rex'),
+        (KEYS, "SELECT name FROM pets", "SELECT pets.name FROM pets,"),
+        (KEYS, "SELECT city FROM pets AS p JOIN owners ON p.owner_id = owners.id", "SELECT age FROM pets CROSS "),
+        (KEYS, "SELECT 1 FROM owners LEFT JOIN pets ON owners.id = pets.owner_id AND 1", "SELECT 1 FROM owners JOIN o"),
+        (KEYS, "SELECT 1 FROM pets JOIN owners ON owners.id = pets.owner_id", "SELECT 1 FROM old JOIN"),
+        (KEYS, "SELECT city, age FROM pets NATURAL JOIN owners", "SELECT city FROM pets JOIN owners;"),
         ({}, "SELECT 1", "DELETE"),
         (WRITE, "DELETE FROM pets WHERE age > 3", "DELETE FROM old"),
         (WRITE, "UPDATE pets SET age = age + 1, name = 'a' WHERE id = 1;", "UPDATE pets SET age = 1, age"),
@@ -155,6 +161,7 @@ def test_walks_with_options(tools: ModuleType) -> None:
     vocabulary = vocabulary_of(tools.small_tokenizer(), 400, (1,))
     variants: list[dict[str, Any]] = [
         WRITE,
+        KEYS,
         {"aliases": "none"},
         {"values": "occurring", "types": "sensible"},
     ]
@@ -218,7 +225,7 @@ def test_the_small_grammar_stays_for_those_who_ask() -> None:
         cursor.advance(byte)
     assert cursor.is_complete()
     assert not cursor.allows(ord(";"))
-    with pytest.raises(ConstraintError, match="knows none of the options aliases, values, types, write"):
+    with pytest.raises(ConstraintError, match="knows none of the options aliases, values, types, joins"):
         Sql(DDL, engine="llguidance", write=True)
 
 
