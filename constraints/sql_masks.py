@@ -23,7 +23,7 @@ from decodekit.constraints.sql_literals import DTEXT, GAP, QUOTED, TEXT, WORD, S
 from decodekit.constraints.sql_open import chain
 from decodekit.constraints.vocabulary import Vocabulary
 
-SMALL: Final = 48
+SMALL: Final = 12
 """Nodes with fewer tokens below are walked plainly."""
 
 _CHARACTER: Final = (

@@ -128,7 +128,7 @@ def test_lengths_are_bounded() -> None:
         (KEYS, "SELECT name FROM pets", "SELECT pets.name FROM pets,"),
         (KEYS, "SELECT city FROM pets AS p JOIN owners ON p.owner_id = owners.id", "SELECT age FROM pets CROSS "),
         (KEYS, "SELECT 1 FROM owners LEFT JOIN pets ON owners.id = pets.owner_id AND 1", "SELECT 1 FROM owners JOIN o"),
-        (KEYS, "SELECT 1 FROM pets JOIN owners ON owners.id = pets.owner_id", "SELECT 1 FROM old JOIN"),
+        (KEYS, "SELECT 1 FROM pets JOIN owners ON owners.id = pets.owner_id", "SELECT 1 FROM old JOIN "),
         (KEYS, "SELECT city, age FROM pets NATURAL JOIN owners", "SELECT city FROM pets JOIN owners;"),
         ({}, "SELECT 1", "DELETE"),
         (WRITE, "DELETE FROM pets WHERE age > 3", "DELETE FROM old"),
