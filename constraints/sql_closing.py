@@ -24,7 +24,7 @@ _WAYS: Final = ("FROM", "ON", "USING", "NATURAL", ",", "AS")
 class SqlMachine(Lexer):
     """The lexer, and how to end what was begun."""
 
-    def closing(self, state: State) -> bytes | None:
+    def ending(self, state: State) -> bytes | None:
         """A text that completes the statement; None where none was found."""
         return closing(self, state)
 

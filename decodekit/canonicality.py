@@ -91,6 +91,10 @@ class Canonicality:
         text = self._text(window)
         return text is not None and self._encoded(window, text) == list(window)
 
+    def encode(self, text: str) -> list[int]:
+        """The ids that the tokenizer writes for `text` where it goes on after something: no space is put before it."""
+        return self._encoded((), text)
+
     def bytes_of(self, token: int) -> bytes:
         """The bytes of a token; none for special ones."""
         return b"" if token in self._codec.special else self._codec.bytes_of(token)

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 from decodekit import noise
+from decodekit.canvas import open_templates
 from decodekit.compose import Composition, bind
 from decodekit.cost import Cost
 from decodekit.ending import MustEnd
-from decodekit.errors import CompositionError
+from decodekit.errors import CompositionError, OptionError
 from decodekit.kit import Kit, Model, Run
 from decodekit.loop import decode
 from decodekit.options import Options
@@ -99,7 +100,18 @@ class Session:
         kit = kit if adapt is None else adapt(kit)
         with torch.inference_mode():
             self.rows = _rows(self.wants, kit.population.width, options.seed, setup.model.device)
-            self.recorder = Recorder(self.rows, cost, trace=options.trace, top_k=options.top_k, told=_told(kit))
+            if setup.model.mask is not None:
+                open_templates(self.rows, setup.model.mask)
+            self.recorder = Recorder(
+                self.rows,
+                cost,
+                trace=options.trace,
+                top_k=options.top_k,
+                told=_told(kit),
+                scattered=getattr(kit.proposer, "scattered", False),
+            )
+        if options.in_time:
+            _steer(kit.constraint, self.rows)
         if options.must_end:
             kit = replace(kit, constraint=MustEnd(kit.constraint, run))
         stops = _stops(setup, options, run, kit, until)
@@ -173,6 +185,20 @@ def _rows(wants: Sequence[Want], width: int, seed: int, device: torch.device) ->
         group=torch.arange(len(wants), device=device).repeat_interleave(width),
         sample=torch.arange(width, device=device).repeat(len(wants)),
     )
+
+
+def _steer(constraint: object, rows: Rows) -> None:
+    """Have the constraint refuse what cannot be completed in time; it refuses rows without room for any text."""
+    steer = getattr(constraint, "steer", None)
+    if steer is None:
+        what = (
+            "none is given" if constraint is None else "this one is not: several in a list, or one of another package"
+        )
+        raise OptionError(
+            f"in_time=True needs a constraint that can be steered to its end, and {what}; "
+            "give one (all_of joins several), or drop in_time"
+        )
+    steer(rows)
 
 
 def _stops(setup: Setup, options: Options, run: Run, kit: Kit, until: Deadline | None) -> tuple[Stop, ...]:
