@@ -69,7 +69,7 @@ def test_what_can_still_become_a_statement_is_taken_and_completed(text: str) -> 
         after = machine.step(state, byte)
         assert after is not None, text[: at + 1]
         state = after
-        rest = machine.closing(state)
+        rest = machine.ending(state)
         assert rest is not None, text[: at + 1]
         written = text.encode()[: at + 1] + rest
         assert shape.explains(written.decode()), written
