@@ -1,9 +1,9 @@
 """The SQL constraint on large vocabularies: mask, check, compilation; beside the llguidance grammar of the same schema.
 
-Walks over gold questions of Spider, token by token, under the schema of their own database; each engine walks those
-that its language holds, so the small grammar is timed on the easier ones. A mask is *new* where nothing about its
-place was known, *warm* where the place was met but its mask is forgotten. Seconds are of CPU. The 131k vocabulary is the 100k one
-with the tokens of another added.
+Walks over gold questions of Spider, token by token, under the schema of their own database; each engine walks
+those that its language holds, so the small grammar is timed on the easier ones. A mask is *new* where nothing
+about its place was known, *warm* where the place was met but its mask is forgotten. Seconds are of CPU. The
+131k vocabulary is the 100k one with the tokens of another added.
 Needs DECODEKIT_DATA. Usage: python -m perf.sql [--questions 60] [--seed 0]. Writes perf/results/sql.json.
 """
 
