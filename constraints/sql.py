@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated, Any, Literal
 
+import sqlglot
 from pydantic import Field
 
 from decodekit.constraints.base import Bound, vocabulary_for
 from decodekit.constraints.cursor import Compiled
-from decodekit.constraints.database import Database, from_ddl, from_file
+from decodekit.constraints.database import Database
+from decodekit.constraints.engines.llguidance import Grammar, GrammarError
 from decodekit.constraints.sql_closing import SqlMachine
+from decodekit.constraints.sql_grammar import grammar
 from decodekit.constraints.sql_masks import SqlStates
-from decodekit.constraints.sql_scope import Names, Source
-from decodekit.constraints.sql_words import folded, functions, lenient_quotes
+from decodekit.constraints.sql_sources import dialect_of, names_of, shape_of
 from decodekit.constraints.vocabulary import Vocabulary
 from decodekit.errors import ConstraintError
 from decodekit.kit import Run
@@ -24,11 +25,18 @@ from decodekit.registry import plugin
 class Sql:
     """One SELECT statement that SQLite can compile for the database given by its DDL or its file; never anything else.
 
-    schema: CREATE TABLE statements as text. database: path of a SQLite file, opened read-only. One of the two.
+    schema: CREATE TABLE statements as text. database: path of a SQLite file, opened read-only, or an engine of
+    SQLAlchemy. One of the two. dialect: "sqlite", or a smaller language that "postgres", "duckdb" or "mysql" also read,
+    judged by sqlglot. write: INSERT, UPDATE and DELETE too. values: a text that is compared with a column is any, or
+    one that occurs in it. types: whether sum, avg and the like may be of a text. joins: of any kind, or
+    JOIN ... ON a foreign key ("keys").
     aliases: of tables and columns with AS or without it ("any"), only with AS ("as"), of tables not at all ("none").
     double_quotes: a text that is compared may stand in double quotes, as SQLite reads a name that does not exist.
     max_space: most white space between two lexemes; max_string: most characters of a text; max_digits: of a number,
     before and after its point; max_name: most letters of an alias.
+
+    engine: "own", or "llguidance", whose masks are quicker and whose language is a small part of this: no aliases of
+    tables, no set operations, no arithmetic, no options but schema and database.
 
     The dialect is in docs/sql.md. Every table exists; a column belongs to a table that is read there or around it,
     though the select list comes first; no name is ambiguous; aggregates stand where they may; both sides of UNION have
@@ -37,15 +45,30 @@ class Sql:
 
     schema: str | None = None
     database: Any = None
+    dialect: str | None = None
+    write: bool = False
+    values: Literal["any", "occurring"] = "any"
+    types: Literal["any", "sensible"] = "any"
+    joins: Literal["any", "keys"] = "any"
     aliases: Literal["any", "as", "none"] = "any"
     double_quotes: bool = True
     max_space: Annotated[int, Field(ge=1)] = 3
     max_string: Annotated[int, Field(ge=1)] = 120
     max_digits: Annotated[int, Field(ge=1, le=18)] = 15
     max_name: Annotated[int, Field(ge=8)] = 40
+    engine: Literal["own", "llguidance"] = "own"
 
     def __post_init__(self) -> None:
         self.shape()
+        plain = {"aliases": "any", "values": "any", "types": "any", "joins": "any", "write": False}
+        if self.engine == "llguidance" and any(getattr(self, name) != usual for name, usual in plain.items()):
+            raise ConstraintError(f"engine='llguidance' knows none of the options {', '.join(plain)}; use engine='own'")
+        if self.values == "occurring" and self.schema is not None and self.spoken() != "sqlite":
+            raise ConstraintError("values='occurring' needs rows: give database=, or a schema for SQLite with INSERTs")
+
+    def spoken(self) -> str:
+        """The dialect: the one given, else that of the engine, else SQLite's."""
+        return dialect_of(self.dialect, self.database)
 
     def shape(self) -> Database:
         """Tables, columns and links of the database."""
@@ -54,21 +77,17 @@ class Sql:
             raise ConstraintError(
                 f"sql needs one of schema= (CREATE TABLE text) and database= (path of a SQLite file), and got {given}"
             )
-        if self.schema is not None:
-            return from_ddl(self.schema)
-        if not isinstance(self.database, str | os.PathLike):
-            raise ConstraintError(
-                f"sql(database=) is the path of a SQLite file, and this is of type {type(self.database).__name__}"
-            )
-        return from_file(os.fspath(self.database))
+        return shape_of(self.schema, self.database, self.spoken())
 
     def machine(self) -> SqlMachine:
         """What reads statements byte by byte."""
-        names = _names(self.shape(), self)
+        names = names_of(self.shape(), self)
         return SqlMachine(names, self.max_space, self.max_string, self.max_digits, self.max_name)
 
     def compile(self, vocabulary: Vocabulary) -> Compiled:
-        """For one vocabulary."""
+        """For one vocabulary. Raises ConstraintError where the schema is too large for the engine asked for."""
+        if self.engine == "llguidance":
+            return _small(self.shape(), vocabulary)
         return SqlStates(self.machine(), vocabulary)
 
     def bind(self, run: Run) -> Bound:
@@ -76,26 +95,31 @@ class Sql:
         return Bound(self.compile(vocabulary_for(run)), run)
 
     def judge(self, text: str) -> bool:
-        """Whether `text` is one SELECT statement that SQLite can compile for the database (by EXPLAIN, in memory)."""
-        return self.shape().explains(text)
+        """Whether `text` is one statement that SQLite can compile for the database (by EXPLAIN, in memory).
+
+        In another dialect: whether the machine reads it to its end and sqlglot parses it.
+        """
+        dialect = self.spoken()
+        if dialect == "sqlite":
+            return self.shape().explains(text, self.write)
+        machine = self.machine()
+        state = machine.leap(machine.first(), text.encode())
+        if state is None or not machine.final(state):
+            return False
+        try:
+            return len([one for one in sqlglot.parse(text, read=dialect) if one is not None]) == 1
+        except sqlglot.errors.SqlglotError:
+            return False
 
     def value(self, text: str) -> str | None:
         """The statement itself, or None while it is not complete."""
         return text if self.judge(text) else None
 
 
-def _names(shape: Database, options: Sql) -> Names:
-    """What the machine must know of a database."""
-    tables, columns = dict[str, Source](), dict[str, list[str]]()
-    for table in shape.tables:
-        name = folded(table.name)
-        tables[name] = Source(name, tuple(folded(column) for column in table.columns), name)
-        for column in dict.fromkeys(tables[name].columns):
-            columns.setdefault(column, []).append(name)
-    return Names(
-        tables,
-        {column: tuple(where) for column, where in columns.items()},
-        aliases=options.aliases,
-        quotes=options.double_quotes and lenient_quotes(),
-        functions=functions(),
-    )
+def _small(shape: Database, vocabulary: Vocabulary) -> Compiled:
+    """A grammar of a part of the dialect, which knows no options."""
+    try:
+        return Grammar(grammar(shape), vocabulary)
+    except GrammarError as error:
+        reason = " ".join(str(error).split())[:160]
+        raise ConstraintError(f"the schema cannot be made a grammar: {reason}; give fewer tables") from None

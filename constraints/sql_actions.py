@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any, Final
 
+from decodekit.constraints.sql_joins import attached, common, fits, key_pairs, lone, reaches
 from decodekit.constraints.sql_scope import (
     OPEN,
-    SOURCES,
     Names,
     Out,
     Scope,
     Source,
-    attach,
     close,
     count,
     missing,
@@ -22,8 +20,6 @@ from decodekit.constraints.sql_scope import (
 
 STACK: Final = 72
 """How much of the parser stack of SQLite (100 entries by default) may be in use when something is opened."""
-NOBODY: Final = "\0"
-"""An alias that nobody uses."""
 
 Action = Callable[[Names, Scope, Any], "Scope | None"]
 
@@ -33,9 +29,39 @@ def _enter(names: Names, scope: Scope, purpose: str) -> Scope | None:
     load = scope.load + 12 + 2 * scope.ops.bit_count()
     if load > STACK:
         return None
-    width = 1 if purpose == "one" else len(scope.outs) if purpose == "cte" else 0
+    width = {"one": 1, "cte": len(scope.outs), "into": _filled(names, scope)}.get(purpose, 0)
     blind = purpose not in ("one", "any")
     return Scope(parent=scope, blind=blind, ctes=scope.ctes, width=width, load=load)
+
+
+def _filled(names: Names, scope: Scope) -> int:
+    """How many columns INSERT fills."""
+    return len(scope.outs) or len(names.writable.get(scope.cur.table, ()) if scope.cur is not None else ())
+
+
+def _filling(names: Names, scope: Scope, _: object) -> Scope:
+    return scope._replace(width=_filled(names, scope))
+
+
+def _tied(names: Names, scope: Scope, _: object) -> Scope:
+    return _value(names, scope, None)._replace(how="tied")
+
+
+def _another(names: Names, scope: Scope, _: object) -> Scope | None:
+    """Whether a column is left that may be set."""
+    taken = {out.name for out in scope.outs}
+    columns = names.writable.get(scope.cur.table, ()) if scope.cur is not None else ()
+    return scope if any(column not in taken for column in columns) else None
+
+
+def _writing(names: Names, scope: Scope, _: object) -> Scope | None:
+    """Statements that write have to be asked for."""
+    return scope if names.writable else None
+
+
+def _sqlite(names: Names, scope: Scope, _: object) -> Scope | None:
+    """What only SQLite reads."""
+    return None if names.without else scope
 
 
 def _leave(names: Names, scope: Scope, _: object) -> Scope | None:
@@ -112,31 +138,9 @@ def _done(scope: Scope) -> Scope:
 
 
 def _star(names: Names, scope: Scope, _: object) -> Scope | None:
-    if scope.width and (scope.outs or not _reaches(names, scope, scope.width, frozenset())):
+    if scope.width and (scope.outs or not reaches(names, scope, scope.width, frozenset())):
         return None
     return _done(scope)._replace(outs=(*scope.outs, Out("", "*")))
-
-
-def lone(scope: Scope) -> bool:
-    """Whether the result is `*` and has a fixed number of columns, so that FROM must add up to it."""
-    return bool(scope.width) and any(out.how == "*" for out in scope.outs)
-
-
-def _reaches(names: Names, scope: Scope, width: int, taken: frozenset[str]) -> bool:
-    """Whether tables can be joined that have `width` columns together."""
-    sources = [*scope.ctes, *names.tables.values()]
-    widths = tuple(sorted(len(s.columns) for s in sources if names.aliases != "none" or s.name not in taken))
-    return width == 0 or (width > 0 and _sums(width, widths, names.aliases != "none"))
-
-
-@lru_cache(4096)
-def _sums(width: int, widths: tuple[int, ...], again: bool) -> bool:
-    found = {0}
-    for one in widths:
-        for total in range(one, width + 1) if again else range(width, one - 1, -1):
-            if total - one in found:
-                found.add(total)
-    return width in found
 
 
 def _more(names: Names, scope: Scope, _: object) -> Scope | None:
@@ -161,31 +165,11 @@ def _closed(names: Names, scope: Scope, _: object) -> Scope | None:
     return close(names, scope)
 
 
-def fits(names: Names, scope: Scope, source: Source) -> bool:
-    """Whether a table can come into FROM, under some name."""
-    return any(attached(names, scope, source._replace(name=name)) for name in called(names, scope, source))
-
-
-def called(names: Names, scope: Scope, source: Source) -> tuple[str, ...]:
-    """Names to try for a table: its own; any; those that the select list waits for."""
-    if names.aliases == "none":
-        return (source.name,)
-    return (source.name, NOBODY, *sorted({one for one, _, _ in scope.pend if one}))
-
-
-def attached(names: Names, scope: Scope, source: Source) -> Scope | None:
-    """The scope after a table came in; with a lone star of fixed width its columns have to add up."""
-    if lone(scope):
-        total = sum(len(one.columns) for one in scope.sources) + len(source.columns)
-        taken = frozenset(one.name for one in scope.sources) | {source.name}
-        if scope.how == "natural" or not _reaches(names, scope, scope.width - total, taken):
-            return None
-    return attach(scope, source)
-
-
 def _room(names: Names, scope: Scope, how: str) -> Scope | None:
     """Whether some table can be joined in this way."""
     scope = scope._replace(how=how)
+    if names.keys is not None and (how in ("comma", "cross") or (how == "natural" and not missing(scope))):
+        return None
     if any(fits(names, scope, source) for source in (*scope.ctes, *names.tables.values())):
         return scope
     return None
@@ -194,13 +178,6 @@ def _room(names: Names, scope: Scope, how: str) -> Scope | None:
 def _add(names: Names, scope: Scope, _: object) -> Scope | None:
     assert scope.cur is not None
     return attached(names, scope, scope.cur)
-
-
-def derivable(scope: Scope) -> bool:
-    """Whether a subquery may stand in FROM here: its columns are not known yet, so nothing may become ambiguous."""
-    plain = {column for one, column, _ in scope.pend if not one} | scope.used
-    roomy = missing(scope) + len(scope.sources) < SOURCES
-    return roomy and not lone(scope) and not any(count(scope, column) for column in plain)
 
 
 def _derived(names: Names, scope: Scope, _: object) -> Scope:
@@ -212,20 +189,14 @@ def _plain(names: Names, scope: Scope, _: object) -> Scope | None:
     return None if scope.must else scope._replace(ops=0, bare="", last=None)
 
 
-def common(scope: Scope) -> tuple[str, ...]:
-    """The columns that USING may name: in the table just joined, and in one before it."""
-    if lone(scope) or not scope.sources:
-        return ()
-    new, before = scope.sources[-1], scope._replace(sources=scope.sources[:-1])
-    return tuple(c for c in new.columns if c and c not in new.hidden and count(before, c) == 1)
-
-
 def _common(names: Names, scope: Scope, _: object) -> Scope | None:
-    return scope if common(scope) else None
+    return scope if common(scope) and (names.keys is None or scope.must) else None
 
 
 def _joined(names: Names, scope: Scope, _: object) -> Scope | None:
     if not scope.must <= scope.sources[-1].hidden:
+        return None
+    if not scope.must and scope.how != "tied" and key_pairs(names, scope):
         return None
     return _done(scope)._replace(must=frozenset(), context="on")
 
@@ -265,6 +236,11 @@ def _cte(names: Names, scope: Scope, _: object) -> Scope:
 
 ACTIONS: Final[Mapping[str, Action]] = {
     "@enter": _enter,
+    "@filling": _filling,
+    "@writing": _writing,
+    "@another": _another,
+    "@tied": _tied,
+    "@sqlite": _sqlite,
     "@leave": _leave,
     "@open": _open,
     "@back": _back,

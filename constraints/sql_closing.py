@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from decodekit.constraints.sql_joins import key_pairs
 from decodekit.constraints.sql_lexer import Lexer
 from decodekit.constraints.sql_literals import NUMBER, QUOTED, SIGN, VALUE, WORD, State
 from decodekit.constraints.sql_open import Terminal
@@ -16,7 +17,7 @@ from decodekit.constraints.sql_tables import OPEN_SYMBOLS
 STEPS: Final = 2_000
 """The most lexemes that are added."""
 _FIRST: Final = ("NULL", "num", "int", "str")
-_WAYS: Final = ("FROM", "USING", "NATURAL", ",", "AS")
+_WAYS: Final = ("FROM", "ON", "USING", "NATURAL", ",", "AS")
 """What helps where the next thing that the grammar needs is refused: something named earlier still has to come."""
 
 
@@ -94,6 +95,9 @@ def _needed(lexer: Lexer, place: Place) -> Iterator[Terminal]:
     while stack is not None:
         symbol, rest = stack
         name = symbol if isinstance(symbol, str) else str(symbol[0])
+        if name == "condition" and not key_pairs(lexer.names, scope):
+            stack = ("expr", rest)
+            continue
         if name in OPEN_SYMBOLS:
             yield from _opened(lexer, place, symbol, name)
             if not OPEN_SYMBOLS[name].optional(lexer.names, scope, symbol):
@@ -120,7 +124,7 @@ def _needed(lexer: Lexer, place: Place) -> Iterator[Terminal]:
 def _opened(lexer: Lexer, place: Place, symbol: Symbol, name: str) -> Iterator[Terminal]:
     """Terminals of a symbol that depends on the scope, best first."""
     one, names, scope = OPEN_SYMBOLS[name], lexer.names, place.scope
-    if name in ("more", "named", "alias") and one.optional(names, scope, symbol):
+    if name in ("more", "named", "called", "alias") and one.optional(names, scope, symbol):
         return
     if name == "salias":
         if one.optional(names, scope, symbol):
@@ -133,6 +137,9 @@ def _opened(lexer: Lexer, place: Place, symbol: Symbol, name: str) -> Iterator[T
     if name == "source":
         words.sort(key=lambda word: _left(lexer, place, word))
     yield from (("i", word) if word.isdigit() else ("w" if is_plain(word) else "d", word) for word in words)
+    if not words:
+        quals = sorted(one.qualifiers(names, scope, symbol))
+        yield from (("q" if is_plain(word) else "e", word) for word in quals)
     yield from (term for term in ("(", *sorted(offered)) if term in offered)
     if one.loose(names, scope, symbol):
         yield from (("w", f"a{i}") for i in range(100))

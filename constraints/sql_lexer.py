@@ -6,6 +6,7 @@ may stand between lexemes, at most `space` characters in a row, and never around
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from decodekit.constraints.sql_literals import (
@@ -19,23 +20,27 @@ from decodekit.constraints.sql_literals import (
     TEXT,
     VALUE,
     WORD,
-    Literals,
     State,
 )
 from decodekit.constraints.sql_parser import Place, new_name
-from decodekit.constraints.sql_scope import CLOSED, Scope, count, outward
+from decodekit.constraints.sql_quotes import Quotes
 
 _SPACES: Final = frozenset(b" \t\n\r")
 _INNER: Final = LETTERS | DIGITS
+_LETTERLIKE: Final = frozenset(range(32, 127)) - {39}
+_WORD: Final = re.compile(rb"[A-Za-z0-9_]*")
+_TEXT: Final = re.compile(rb"[\x20-\x26\x28-\x7e]*")
 _LONG: Final = frozenset(b"<>=!|-")
 """Signs that another may follow."""
+NOBODY: Final = "~?~"
+"""A name that is no word: what follows it follows any new name."""
 _LOWER: Final = tuple(chr(i).lower() if i < 128 else "" for i in range(256))
 
 
-class Lexer(Literals):
+class Lexer(Quotes):
     """The machine (:class:`decodekit.constraints.engines.states.Machine`).
 
-    Words, names in quotes and signs; numbers and texts come from :class:`decodekit.constraints.sql_literals.Literals`.
+    Words and signs; literals come from :mod:`decodekit.constraints.sql_literals` and `sql_quotes`.
     """
 
     def first(self) -> State:
@@ -58,11 +63,21 @@ class Lexer(Literals):
 
     def leap(self, state: State, text: bytes) -> State | None:
         """Read the bytes of a token."""
+        at, size = 0, len(text)
         here: State | None = state
-        for byte in text:
-            here = self.step(here, byte)  # type: ignore[arg-type]
-            if here is None:
-                return None
+        while at < size and here is not None:
+            place, mode, a, b = here
+            byte = text[at]
+            if (mode == WORD and byte in _INNER) or (mode == GAP and byte in LETTERS):
+                end = _WORD.match(text, at).end()  # type: ignore[union-attr]
+                word = (a if mode == WORD else "") + text[at:end].decode().lower()
+                here, at = (place, WORD, word, 0) if self._word(place, word) else None, end
+            elif mode == TEXT and b == 0 and byte in _LETTERLIKE:
+                end = _TEXT.match(text, at).end()  # type: ignore[union-attr]
+                here, at = (place, TEXT, a + end - at, 0) if a + end - at <= self.text else None, end
+            else:
+                here = self.step(here, byte)
+                at += 1
         return here
 
     def step(self, state: State, byte: int) -> State | None:
@@ -88,6 +103,45 @@ class Lexer(Literals):
             return self._sign(place, a, byte)
         return self._value(place, a, b, byte)
 
+    def following(self, state: State) -> list[tuple[int, State]] | None:
+        """The bytes that may come next with the states they lead to; None where that is no quicker than asking."""
+        place, mode, a, _ = state
+        if mode == GAP:
+            return self._spaces(place, a) + self._starts(place)
+        if mode != WORD:
+            return None
+        if place.offer(self.names).loose or place.offer(self.names).loose_qualifier:
+            return self._ended(place, a) if a == NOBODY else None
+        size, out = len(a), list[tuple[int, State]]()
+        begun = place.offer(self.names).begins.get(a[0], ())
+        for letter in {known[size] for known, _ in begun if len(known) > size and known.startswith(a)}:
+            if self._word(place, a + letter):
+                after = (place, WORD, a + letter, 0)
+                out += [(byte, after) for byte in {ord(letter), ord(letter.upper())}]
+        return out + self._ended(place, a)
+
+    def _ended(self, place: Place, word: str) -> list[tuple[int, State]]:
+        """What may come after a whole word."""
+        out = list[tuple[int, State]]()
+        dotted = self._qualified(place, word)
+        if dotted is not None:
+            out.append((46, (dotted, GAP, self.space, 0)))
+        named = self._named(place, word)
+        if named is not None:
+            out += self._spaces(named, 0)
+            out += [(byte, after) for byte, after in self._starts(named) if byte not in _INNER]
+        return out
+
+    def _spaces(self, place: Place, seen: int) -> list[tuple[int, State]]:
+        return [(byte, (place, GAP, seen + 1, 0)) for byte in _SPACES] if seen < self.space else []
+
+    def _starts(self, place: Place) -> list[tuple[int, State]]:
+        """What a lexeme may begin with here."""
+        if place.open is None:
+            found = [(byte, self._gap(place, 0, byte)) for byte in range(33, 127)]
+            place.open = [(byte, after) for byte, after in found if after is not None]
+        return place.open
+
     # --- between lexemes -------------------------------------------------------------------------------------------
 
     def _gap(self, place: Place | None, spaces: int, byte: int) -> State | None:
@@ -112,6 +166,8 @@ class Lexer(Literals):
         if byte == 39:
             return self._begun(place)
         if byte == 34:
+            if not self.names.quoting:
+                return None
             return (place, QUOTED, b"", 0) if self._quotable(place, b"") or self.doubly(place) else None
         if byte in _LONG:
             sign, terminals = chr(byte), place.offer(self.names).terminals
@@ -185,72 +241,3 @@ class Lexer(Literals):
         if not known and not (offer.loose_qualifier and new_name(word) and len(word) <= self.name):
             return None
         return self.parser.shift(place, ("q", word))
-
-    # --- names and texts in double quotes --------------------------------------------------------------------------
-
-    def _quotable(self, place: Place, text: bytes) -> bool:
-        """Whether some name in quotes begins like this."""
-        key = (QUOTED, text)
-        found = place.prefixes.get(key)
-        if found is None:
-            offer, shift = place.offer(self.names), self.parser.shift
-            found = offer.loose and len(text) < self.name and all(32 <= byte < 127 for byte in text)
-            found = found or any(
-                name.encode().startswith(text)
-                and (shift(place, ("d", name)) is not None or (name in offer.qualifiers and shift(place, ("e", name))))
-                for name in offer.words | offer.qualifiers
-            )
-            place.prefixes[key] = found
-        return found
-
-    def doubly(self, place: Place) -> bool:
-        """Whether a text may stand in double quotes: where no table is still to come that could give it a meaning."""
-        if "dstr" not in place.offer(self.names).terminals or self.parser.shift(place, "dstr") is None:
-            return False
-        here: Scope | None = place.scope
-        while here is not None:
-            if here.phase != CLOSED:
-                return False
-            here = outward(here)
-        return True
-
-    def _quoted(self, place: Place, text: bytes, closed: int, byte: int) -> State | None:
-        if closed:
-            if byte == 46:
-                after = self._before_dot(place, text)
-                return (after, GAP, self.space, 0) if after is not None else None
-            if byte != 34:
-                return self._gap(self._unquoted(place, text), 0, byte)
-        elif byte == 34:
-            ends = self._unquoted(place, text) is not None or self._before_dot(place, text) is not None
-            return (place, QUOTED, text, 1) if ends or self._longer(place, text + b'"') else None
-        return self._longer(place, text + (bytes([byte]).lower() if byte < 128 else bytes([byte])))
-
-    def _longer(self, place: Place, text: bytes) -> State | None:
-        """More of a name in quotes; where it is none, of a text."""
-        if self._quotable(place, text):
-            return (place, QUOTED, text, 0)
-        if not self.doubly(place) or self.names.values is not None:
-            return None
-        state: State | None = (place, DTEXT, 0, 0)
-        for byte in text.replace(b'"', b'""'):
-            state = state and self.step(state, byte)
-        return state
-
-    def _before_dot(self, place: Place, text: bytes) -> Place | None:
-        name = text.decode(errors="replace")
-        return self.parser.shift(place, ("e", name)) if name in place.offer(self.names).qualifiers else None
-
-    def _unquoted(self, place: Place, text: bytes) -> Place | None:
-        """The place after a name in quotes, or a text."""
-        name, offer = text.decode(errors="replace"), place.offer(self.names)
-        if name in offer.words or (offer.loose and text):
-            after = self.parser.shift(place, ("d", name))
-            if after is not None:
-                return after
-        here: Scope | None = place.scope
-        while here is not None:
-            if count(here, name):
-                return None
-            here = outward(here)
-        return self.parser.shift(place, "dstr") if self.doubly(place) and self.names.values is None else None

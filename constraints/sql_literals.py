@@ -6,6 +6,7 @@ from typing import Any, Final, TypeAlias
 
 from decodekit.constraints.engines.states import utf8
 from decodekit.constraints.sql_parser import Parser, Place
+from decodekit.constraints.sql_rules import COMPARED
 from decodekit.constraints.sql_scope import Names
 
 GAP, WORD, NUMBER, TEXT, QUOTED, SIGN, VALUE, DTEXT = range(8)
@@ -86,11 +87,35 @@ class Literals:
 
     def values_of(self, place: Place) -> Any:
         """The texts that may stand here; None for any."""
-        return None
+        against, stack = place.scope.against, place.stack
+        if self.names.values is None or against is None or stack is None:
+            return None
+        if stack[0] == "isnot":
+            stack = stack[1]
+        compared = stack is not None and stack[0] in (COMPARED, "isvalue", "member", "members")
+        return self.names.values.get(against) if compared else None
 
     def moved(self, state: State) -> bool:
         """Whether white space may come next."""
         return not (state[1] == GAP and state[2] >= self.space)
 
     def _value(self, place: Place, text: bytes, closed: int, byte: int) -> State | None:
-        return None
+        """One byte of a text that must be one of those that occur."""
+        if closed:
+            if byte != 39:
+                after = self.parser.shift(place, "str") if text in self.values_of(place) else None
+                return self._gap(after, 0, byte)
+            text += b"'"
+        elif byte == 39:
+            begun = self._begun_value(place, text + b"'")
+            return (place, VALUE, text, 1) if begun or text in self.values_of(place) else None
+        else:
+            text += bytes([byte])
+        return (place, VALUE, text, 0) if self._begun_value(place, text) else None
+
+    def _begun_value(self, place: Place, text: bytes) -> bool:
+        key = (VALUE, text)
+        found = place.prefixes.get(key)
+        if found is None:
+            found = place.prefixes[key] = any(value.startswith(text) for value in self.values_of(place))
+        return found

@@ -18,15 +18,13 @@ import numpy.typing as npt
 from decodekit.constraints.cursor import Bits
 from decodekit.constraints.database import KEYWORDS
 from decodekit.constraints.engines.states import MASKS, Node, States, trie
-from decodekit.constraints.sql_lexer import Lexer
+from decodekit.constraints.sql_lexer import NOBODY, Lexer
 from decodekit.constraints.sql_literals import DTEXT, GAP, QUOTED, TEXT, WORD, State
 from decodekit.constraints.sql_open import chain
 from decodekit.constraints.vocabulary import Vocabulary
 
-SMALL: Final = 48
+SMALL: Final = 12
 """Nodes with fewer tokens below are walked plainly."""
-NOBODY: Final = "~?~"
-"""A name that is no word: what follows it follows any new name."""
 
 _CHARACTER: Final = (
     rb"|[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}|\xed[\x80-\x9f][\x80-\xbf]"
@@ -105,8 +103,7 @@ class SqlStates(States):
         return found
 
     def _walk(self, flags: npt.NDArray[np.bool_], root: Node, first: State) -> None:
-        step, ids = self.machine.step, list[int]()
-        open_: list[tuple[Node, State]] = [(root, first)]
+        ids, open_ = list[int](), [(root, first)]
         while open_:
             node, state = open_.pop()
             loose = loosely(self.machine, state) if len(node.next) > 2 else None
@@ -115,27 +112,38 @@ class SqlStates(States):
             if loose is not None and split is not None:
                 self._mark(flags, split, loose, state)
                 skipped = _FIRST[loose.kind]
-            for byte, child in node.next.items():
-                if byte in skipped:
-                    continue
-                after = step(state, byte)
-                if after is not None:
-                    ids.extend(child.ids)
+            for child, after in self._steps(node, state, skipped):
+                ids.extend(child.ids)
+                if child.next:
                     open_.append((child, after))
         flags[ids] = True
 
+    def _steps(self, node: Any, state: State, skipped: frozenset[int]) -> list[tuple[Any, State]]:
+        """The children of a node of a trie that may come next, by the shorter of two ways."""
+        children, ways = node.next, None
+        if len(children) > 8:
+            ways = self.machine.following(state)
+        if ways is not None:
+            return [(children[byte], after) for byte, after in ways if byte in children and byte not in skipped]
+        step, out = self.machine.step, list[tuple[Any, State]]()
+        for byte, child in children.items():
+            if byte not in skipped:
+                found = step(state, byte)
+                if found is not None:
+                    out.append((child, found))
+        return out
+
     def _mark(self, flags: npt.NDArray[np.bool_], split: Split, loose: Loose, state: State) -> None:
         """Allow the tokens of a split."""
-        leap, step = self.machine.leap, self.machine.step
+        leap = self.machine.leap
         flags[split.whole] = True
         ids = list[int]()
         open_: list[tuple[Tail, State]] = [(split.rests, loose.after)]
         while open_:
             node, here = open_.pop()
-            for byte, child in node.next.items():
-                after = step(here, byte)
-                if after is not None:
-                    ids.extend(child.ids)
+            for child, after in self._steps(node, here, frozenset()):
+                ids.extend(child.ids)
+                if child.next:
                     open_.append((child, after))
         flags[ids] = True
         if split.longest > loose.room:
@@ -146,8 +154,8 @@ class SqlStates(States):
                     break
                 if rest or long:
                     flags[list(same)] = leap(state, text) is not None
-        for head in loose.special:
-            for text, same in split.heads.get(head, ()):
+        for head in loose.special & split.heads.keys():
+            for text, same in split.heads[head]:
                 flags[list(same)] = leap(state, text) is not None
 
     def _split(self, node: Node, kind: str) -> Split | None:
@@ -205,8 +213,13 @@ def loosely(machine: Lexer, state: State) -> Loose | None:
     begun = a if mode == WORD else ""
     if len(begun) >= machine.name:
         return None
-    known = KEYWORDS.union(offer.words, offer.qualifiers, meant(machine, state))
-    special = frozenset(word[len(begun) :].encode() for word in known if word.startswith(begun))
+    special = place.special
+    if special is None:
+        known = KEYWORDS.union(offer.words, offer.qualifiers, meant(machine, state))
+        special = place.special = frozenset(word.encode() for word in known)
+    if begun:
+        start = begun.encode()
+        special = frozenset(word[len(start) :] for word in special if word.startswith(start))
     kind = "begin" if mode == GAP else "inner"
     return Loose(kind, (place, WORD, NOBODY, 0), machine.name - len(begun), special)
 

@@ -8,7 +8,7 @@ from decodekit.constraints.sql_actions import STACK
 from decodekit.constraints.sql_open import Open, Read, Terminal, chain, name_of
 from decodekit.constraints.sql_rules import BACK, SUBQUERY, TERM, Symbol
 from decodekit.constraints.sql_scope import CLOSED, OPEN, PENDING, Names, Out, Scope, count, refer
-from decodekit.constraints.sql_words import AGGREGATES
+from decodekit.constraints.sql_words import AGGREGATES, NUMERIC
 
 
 def gathers(scope: Scope) -> bool:
@@ -26,6 +26,11 @@ def committed(names: Names, scope: Scope, qualifier: str, column: str) -> Scope 
     bare = (qualifier, column) if scope.bare in (None, "(") else ""
     last = _which(names, scope, qualifier, column) if names.values is not None or names.texts else None
     return after._replace(bare=bare, word="", last=last)
+
+
+def _called(names: Names, scope: Scope, name: str) -> bool:
+    """Whether it is a function that may stand here."""
+    return name in names.functions or (name in AGGREGATES and name not in names.without and gathers(scope))
 
 
 def _is_alias(scope: Scope, qualifier: str, column: str) -> bool:
@@ -57,7 +62,7 @@ class Operand(Open):
         if symbol[1]:
             out += ["-", "+"]
         if symbol[3]:
-            out += ["NULL", "num", "str"]
+            out += ["NULL", "num"] if symbol[-1] == "number" and names.texts else ["NULL", "num", "str"]
         if not scope.gathers:
             out.append("EXISTS")
         if symbol[2] and names.quotes:
@@ -66,7 +71,7 @@ class Operand(Open):
 
     def words(self, names: Names, scope: Scope, symbol: Symbol) -> tuple[str, ...]:
         """Columns of this scope and those around it, aliases of results, functions."""
-        found = set(names.functions) | set(AGGREGATES)
+        found = set(names.functions) | set(AGGREGATES) - names.without
         for here in chain(scope):
             if here.phase == PENDING:
                 found.update(names.columns)
@@ -96,14 +101,19 @@ class Operand(Open):
         if kind in "qe":
             return _qualified(names, scope, name, symbol)
         after = committed(names, scope, "", name)
+        if after is not None and symbol[-1] == "number" and after.last in names.texts:
+            after = None
         if kind == "d":
             return Read((), after) if after is not None else None
         callable_ = self._callable(names, scope, name)
-        return Read(("named",), scope._replace(word=name)) if callable_ or after is not None else None
+        named: Symbol = "named" if after is not None else "called"
+        return Read((named,), scope._replace(word=name)) if callable_ or after is not None else None
 
     def _callable(self, names: Names, scope: Scope, name: str) -> bool:
         roomy = scope.load + 6 + 2 * scope.ops.bit_count() <= STACK
-        return roomy and (name in names.functions or (name in AGGREGATES and gathers(scope)))
+        return roomy and (
+            name in names.functions or (name in AGGREGATES and name not in names.without and gathers(scope))
+        )
 
     def _sign(self, scope: Scope, symbol: Symbol, terminal: str) -> Read | None:
         plain = scope._replace(bare="", last=None)
@@ -123,7 +133,7 @@ class Operand(Open):
 
 def _qualified(names: Names, scope: Scope, name: str, symbol: Symbol) -> Read | None:
     """A name and a dot: some column must be able to follow."""
-    inner: Symbol = ("column", name)
+    inner: Symbol = ("column", name, symbol[-1])
     if any(COLUMN.take(names, scope, inner, ("w", one)) for one in COLUMN.words(names, scope, inner)):
         return Read((inner,), scope)
     return None
@@ -158,6 +168,8 @@ class Column(Open):
             return Read((), after._replace(bare=("*", qualifier))) if after is not None else None
         name = name_of(terminal)
         after = None if name is None else committed(names, scope, qualifier, name)
+        if after is not None and symbol[-1] == "number" and after.last in names.texts:
+            return None
         return Read((), after) if after is not None else None
 
 
@@ -167,24 +179,29 @@ class Named(Open):
     def terminals(self, names: Names, scope: Scope, symbol: Symbol) -> tuple[str, ...]:
         """A bracket."""
         name = scope.word
-        return ("(",) if name in names.functions or (name in AGGREGATES and gathers(scope)) else ()
+        return ("(",) if _called(names, scope, name) else ()
 
     def optional(self, names: Names, scope: Scope, symbol: Symbol) -> bool:
         """If it is a column."""
+        if symbol == "called":
+            return False
         return committed(names, scope._replace(word=""), "", scope.word) is not None
 
     def take(self, names: Names, scope: Scope, symbol: Symbol, terminal: Terminal) -> Read | None:
         """A call, or the column and what follows it."""
         name, plain = scope.word, scope._replace(word="")
         if terminal != "(":
+            if symbol == "called":
+                return None
             after = committed(names, plain, "", name)
             return Read((), after, False) if after is not None else None
         if not self.terminals(names, scope, symbol):
             return None
         plain = plain._replace(bare="", last=None)
         if name in names.functions:
-            return Read((("@open", 6), "expr", ("more", 1, *names.functions[name]), ")", BACK, "@value"), plain)
-        inner = {"count": "counted", "group_concat": "gathered"}.get(name, "unique")
+            first = "number" if name in NUMERIC else "expr"
+            return Read((("@open", 6), first, ("more", 1, *names.functions[name]), ")", BACK, "@value"), plain)
+        inner = {"count": "counted", "group_concat": "gathered"}.get(name, "summed" if name in NUMERIC else "unique")
         return Read((("@open", 6), "@gather", inner, ")", "@gathered", BACK, "@value"), plain)
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final, TypeAlias
 
 from decodekit.constraints.database import KEYWORDS
 from decodekit.constraints.sql_actions import ACTIONS
+from decodekit.constraints.sql_joins import key_pairs
 from decodekit.constraints.sql_open import Terminal
 from decodekit.constraints.sql_rules import ELSE, RULES, Rule, Symbol
 from decodekit.constraints.sql_scope import CLOSED, Names, Scope
@@ -23,7 +24,7 @@ Stack: TypeAlias = "tuple[Symbol, Any] | None"
 class Place:
     """A point between two lexemes. Equal places have equal futures; what is learnt about one is kept with it."""
 
-    __slots__ = ("_offer", "hash", "moves", "prefixes", "scope", "stack", "starts")
+    __slots__ = ("_offer", "hash", "moves", "open", "prefixes", "scope", "special", "stack", "starts")
 
     def __init__(self, stack: Stack, scope: Scope) -> None:
         self.stack, self.scope = stack, scope
@@ -31,6 +32,8 @@ class Place:
         self.moves: dict[Terminal, Place | None] = {}
         self.prefixes: dict[Any, bool] = {}
         self.starts: dict[int, Any] = {}
+        self.special: frozenset[bytes] | None = None
+        self.open: list[tuple[int, Any]] | None = None
         self._offer: Offer | None = None
 
     def __hash__(self) -> int:
@@ -67,6 +70,9 @@ class Offer:
             name = _head(symbol)
             if name[0] == "@" or _whole(scope, name):
                 continue
+            if name == "condition" and not key_pairs(names, scope):
+                stack = ("expr", stack)
+                continue
             if name in OPEN_SYMBOLS:
                 one = OPEN_SYMBOLS[name]
                 terminals.update(one.terminals(names, scope, symbol))
@@ -86,18 +92,27 @@ class Offer:
             else:
                 terminals.add(name)
                 break
-        self.terminals = frozenset(terminals)
+        self.terminals = frozenset(terminals) - names.without
         self.numbers = tuple(sorted(word for word in words if word.isdigit()))
         self.words = frozenset(words - set(self.numbers))
         self.qualifiers = frozenset(qualifiers)
-        self.plain = frozenset(word for word in words | qualifiers if is_plain(word))
-        self.begins = dict[str, list[tuple[str, Terminal]]]()
-        for term in terminals:
-            if term.isupper():
-                self.begins.setdefault(term[0].lower(), []).append((term.lower(), term))
-        for kind, known in (("w", self.words), ("q", self.qualifiers)):
-            for word in known & self.plain:
-                self.begins.setdefault(word[0], []).append((word, (kind, word)))
+        self.plain, self.begins = _index(self.words, self.qualifiers, self.terminals)
+
+
+@lru_cache(4096)
+def _index(
+    words: frozenset[str], qualifiers: frozenset[str], terminals: frozenset[str]
+) -> tuple[frozenset[str], dict[str, list[tuple[str, Terminal]]]]:
+    """What needs no quotes, and all that can be written as a word by its first letter; shared by equal offers."""
+    plain = frozenset(word for word in words | qualifiers if is_plain(word))
+    begins: dict[str, list[tuple[str, Terminal]]] = {}
+    for term in terminals:
+        if term.isupper():
+            begins.setdefault(term[0].lower(), []).append((term.lower(), term))
+    for kind, known in (("w", words), ("q", qualifiers)):
+        for word in known & plain:
+            begins.setdefault(word[0], []).append((word, (kind, word)))
+    return plain, begins
 
 
 class Parser:
@@ -118,6 +133,7 @@ class Parser:
                     place.moves.clear()
                     place.prefixes.clear()
                     place.starts.clear()
+                    place.open = None
                 self._places.clear()
             found = self._places[key] = Place(stack, scope)
         return found
@@ -127,7 +143,7 @@ class Parser:
         try:
             return place.moves[terminal]
         except KeyError:
-            found = self._shift(place, terminal)
+            found = None if terminal in self.names.without else self._shift(place, terminal)
             place.moves[terminal] = found
             return found
 

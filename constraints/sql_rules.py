@@ -17,6 +17,10 @@ ELSE: Final = "*else"
 OPERAND: Final[Symbol] = ("operand", True, False, True)
 """A value: may it have a sign; is it compared, so that a text in double quotes is one; may it be a literal."""
 COMPARED: Final[Symbol] = ("operand", True, True, True)
+PATTERN: Final[Symbol] = ("operand", True, True, True, "pattern")
+"""What LIKE and BETWEEN compare with: a text that need not occur."""
+NUMBER: Final[Symbol] = ("operand", True, False, True, "number")
+"""What a function of numbers is called with: no text, where types matter."""
 TERM: Final[Symbol] = ("operand", False, False, False)
 """What GROUP BY and ORDER BY start with: a whole number there is the number of a column, a literal makes no sense."""
 BACK: Final = "@back"
@@ -36,19 +40,28 @@ def _operators(tail: str) -> dict[str, tuple[Symbol, ...]]:
 
 
 _CHECKS: Final[dict[str, tuple[Symbol, ...]]] = {
-    "LIKE": ("LIKE", ("@binary", 4), COMPARED, "tail"),
-    "GLOB": ("GLOB", ("@binary", 4), COMPARED, "tail"),
+    "LIKE": ("LIKE", ("@binary", 4), PATTERN, "tail"),
+    "GLOB": ("GLOB", ("@binary", 4), PATTERN, "tail"),
     "IN": ("IN", ("@binary", 4), ("@open", 4), "(", "members", ")", BACK, "@value", "tail"),
-    "BETWEEN": ("BETWEEN", ("@binary", 4), COMPARED, "between", "AND", ("@level", 4), COMPARED, "tail"),
+    "BETWEEN": ("BETWEEN", ("@binary", 4), PATTERN, "between", "AND", ("@level", 4), PATTERN, "tail"),
 }
 SUBQUERY: Final[tuple[Symbol, ...]] = ("query", "@result", ")", BACK)
 
 RULES: Final[dict[str, Rule]] = {
     "statement": {
         "SELECT": (("@enter", "top"), "query", "semi"),
+        "DELETE": ("DELETE", "@writing", "FROM", "target", "where", "semi"),
+        "UPDATE": ("UPDATE", "@writing", "target", "SET", "setting", "settings", "where", "semi"),
+        "INSERT": ("INSERT", "@writing", "INTO", "filled", "columns", "rows", "semi"),
         "WITH": ("WITH", "cte", "ctes", ("@enter", "top"), "query", "semi"),
     },
     "semi": {";": (";",), "": ()},
+    "setting": {ELSE: ("@item", "setcolumn", "=", "expr")},
+    "settings": {",": (",", "@another", "setting", "settings"), "": ()},
+    "columns": {"(": ("(", "intocolumn", "morecolumns", ")"), "": ()},
+    "morecolumns": {",": (",", "@another", "intocolumn", "morecolumns"), "": ()},
+    "rows": {"VALUES": ("VALUES", "@filling", "row", "morerows"), "SELECT": (("@enter", "into"), "query", "@result")},
+    "morerows": {",": (",", "row", "morerows"), "": ()},
     "cte": {ELSE: ("ctename", "ctecolumns", "AS", "(", ("@enter", "cte"), "query", ")", "@cte")},
     "ctes": {",": (",", "cte", "ctes"), "": ()},
     "ctecolumns": {"(": ("(", "ctecolumn", "morectecolumns", ")"), "": ()},
@@ -74,10 +87,11 @@ RULES: Final[dict[str, Rule]] = {
     "outer": {"OUTER": ("OUTER",), "": ()},
     "side": {"LEFT": ("LEFT", "outer"), "INNER": ("INNER",), "": ()},
     "on": {
-        "ON": ("ON", "@plain", ("@context", "on"), "expr"),
+        "ON": ("ON", "@plain", ("@context", "on"), "condition"),
         "USING": ("USING", "@common", "(", "using", "usings", ")"),
         "": (),
     },
+    "tied": {"AND": ("AND", "@fresh", "expr"), "": ()},
     "usings": {",": (",", "@common", "using", "usings"), "": ()},
     "where": {"WHERE": ("WHERE", ("@context", "where"), "expr"), "": ()},
     "group": {"GROUP": ("GROUP", "BY", ("@context", "group"), "term", "terms", "@grouped", "having"), "": ()},
@@ -96,7 +110,7 @@ RULES: Final[dict[str, Rule]] = {
     "nulls": {"NULLS": ("NULLS", "edge"), "": ()},
     "edge": {"FIRST": ("FIRST",), "LAST": ("LAST",)},
     "limit": {"LIMIT": ("LIMIT", "int", "offset"), "": ()},
-    "offset": {"OFFSET": ("OFFSET", "int"), ",": (",", "int"), "": ()},
+    "offset": {"OFFSET": ("OFFSET", "int"), ",": (",", "@sqlite", "int"), "": ()},
     "expr": {"NOT": ("NOT", ("@binary", 3), "positive"), ELSE: (OPERAND, "tail")},
     "positive": {ELSE: (OPERAND, "tail")},
     "termtail": {ELSE: (TERM, "tail")},
@@ -108,13 +122,14 @@ RULES: Final[dict[str, Rule]] = {
         "AND": ("AND", ("@binary", 2), "expr"),
         "OR": ("OR", ("@binary", 1), "expr"),
         "NOT": ("NOT", "negated"),
-        "IS": ("IS", ("@binary", 4), "isnot", COMPARED, "tail"),
+        "IS": ("IS", ("@binary", 4), "isnot", "isvalue", "tail"),
         "ISNULL": ("ISNULL", "@value", "tail"),
         "NOTNULL": ("NOTNULL", "@value", "tail"),
         "COLLATE": ("COLLATE", "collation", "tail"),
         "": (),
     },
     "negated": {**_CHECKS, "NULL": ("NULL", "@value", "tail")},
+    "isvalue": {"NULL": ("NULL", "@value"), ELSE: ("@sqlite", COMPARED)},
     "isnot": {"NOT": ("NOT",), "": ()},
     "between": {**_operators("between"), "": ()},
     "members": {"SELECT": ("@single", ("@enter", "one"), "query", "@result"), ELSE: ("member", "moremembers")},
@@ -131,6 +146,8 @@ RULES: Final[dict[str, Rule]] = {
     "else": {"ELSE": ("ELSE", "@fresh", "expr"), "": ()},
     "counted": {"*": ("*",), "DISTINCT": ("DISTINCT", "expr"), ELSE: ("expr",)},
     "unique": {"DISTINCT": ("DISTINCT", "expr"), ELSE: ("expr",)},
+    "summed": {"DISTINCT": ("DISTINCT", "number"), ELSE: ("number",)},
+    "number": {ELSE: (NUMBER, "tail")},
     "gathered": {"DISTINCT": ("DISTINCT", "expr"), ELSE: ("expr", ("more", 1, 1, 2))},
 }
 KEYWORDS: Final = frozenset(

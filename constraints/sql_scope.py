@@ -89,17 +89,23 @@ class Names:
     """What a database offers, and the options of the dialect.
 
     tables: sources by name, in lower case; columns: column -> the tables that have it. aliases: "any", "as" or "none".
-    quotes: whether a text may stand in double quotes. functions: least and most arguments. values: the texts that
-    occur, by (table, column); None for any text. texts: columns whose type is text, where types matter.
+    quotes: whether a text may stand in double quotes; quoting: whether a name may. writable: the columns that may be
+    set, by table; empty where nothing may. without: terminals and aggregates that the dialect does not have. functions:
+    least and most arguments. values: the texts that occur, by (table, column); None for any text. texts: columns whose
+    type is text, where types matter. keys: pairs of (table, column) that joins have to go by; None for any join.
     """
 
     tables: Mapping[str, Source]
     columns: Mapping[str, tuple[str, ...]]
     aliases: str = "any"
     quotes: bool = True
+    quoting: bool = True
     functions: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    values: Mapping[tuple[str, str], tuple[str, ...]] | None = None
+    writable: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    without: frozenset[str] = frozenset()
+    values: Mapping[tuple[str, str], tuple[bytes, ...]] | None = None
     texts: frozenset[tuple[str, str]] = frozenset()
+    keys: frozenset[tuple[tuple[str, str], tuple[str, str]]] | None = None
 
     def source(self, scope: Scope, name: str) -> Source | None:
         """The table or CTE of that name."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from decodekit.constraints.sql_actions import NOBODY, attached, called, common, derivable, fits
+from decodekit.constraints.sql_joins import NOBODY, attached, called, common, derivable, fits, key_pairs
 from decodekit.constraints.sql_open import Open, Read, Terminal, name_of
 from decodekit.constraints.sql_operand import COLUMN, OPERANDS, More, Named, Term
 from decodekit.constraints.sql_rules import BACK, Symbol
-from decodekit.constraints.sql_scope import Names, Out, Scope, Source
+from decodekit.constraints.sql_scope import CLOSED, Names, Out, Scope, Source
 from decodekit.constraints.sql_words import COLLATIONS, TYPES
 
 
@@ -18,7 +18,10 @@ class Table(Open):
 
     def terminals(self, names: Names, scope: Scope, symbol: Symbol) -> tuple[str, ...]:
         """A bracket with a subquery."""
-        return ("(",) if derivable(scope) else ()
+        return ("(",) if self._derives(names, scope) else ()
+
+    def _derives(self, names: Names, scope: Scope) -> bool:
+        return derivable(scope) and (names.keys is None or not scope.sources)
 
     def words(self, names: Names, scope: Scope, symbol: Symbol) -> tuple[str, ...]:
         """Tables and CTEs."""
@@ -27,7 +30,7 @@ class Table(Open):
     def take(self, names: Names, scope: Scope, symbol: Symbol, terminal: Terminal) -> Read | None:
         """A table that fits what the select list waits for, or a subquery."""
         scope = scope._replace(how=str(symbol[1]))
-        if terminal == "(" and derivable(scope):
+        if terminal == "(" and self._derives(names, scope):
             return Read((("@open", 4), ("@enter", "derived"), "query", "@derived", ")", BACK), scope)
         name = name_of(terminal)
         source = names.source(scope, name) if name is not None else None
@@ -136,6 +139,103 @@ class Common(Open):
         return Read((), scope._replace(outs=(*scope.outs, Out(name, "as"))))
 
 
+class Condition(Open):
+    """What follows ON: anything, or one side of a key. symbol: "condition", or ("keyside", name, column)."""
+
+    def _ends(self, names: Names, scope: Scope, symbol: Symbol) -> set[tuple[str, str]]:
+        """The (name, column) that may stand here."""
+        pairs = key_pairs(names, scope)
+        if symbol == "condition":
+            return {end for pair in pairs for end in pair}
+        done = symbol[1:]
+        return {a for a, b in pairs if b == done} | {b for a, b in pairs if a == done}
+
+    def terminals(self, names: Names, scope: Scope, symbol: Symbol) -> tuple[str, ...]:
+        """None: a key begins with a name."""
+        return ()
+
+    def qualifiers(self, names: Names, scope: Scope, symbol: Symbol) -> tuple[str, ...]:
+        """The names of both tables."""
+        return tuple(name for name, _ in self._ends(names, scope, symbol))
+
+    def take(self, names: Names, scope: Scope, symbol: Symbol, terminal: Terminal) -> Read | None:
+        """A table, or any condition where no key is asked for."""
+        if symbol == "condition" and not key_pairs(names, scope):
+            return Read(("expr",), scope, False)
+        named = isinstance(terminal, tuple) and terminal[0] in "qe"
+        if not named or terminal[1] not in self.qualifiers(names, scope, symbol):
+            return None
+        done: tuple[object, ...] = () if symbol == "condition" else tuple(symbol[1:])
+        return Read((("key", terminal[1], *done),), scope)
+
+
+class Key(Open):
+    """The column of a key after its table. symbol: ("key", table, and the other side where that was read)."""
+
+    def words(self, names: Names, scope: Scope, symbol: Symbol) -> tuple[str, ...]:
+        """Columns of keys."""
+        side: Symbol = "condition" if len(symbol) == 2 else ("keyside", *symbol[2:])
+        return tuple(column for name, column in CONDITION._ends(names, scope, side) if name == symbol[1])
+
+    def take(self, names: Names, scope: Scope, symbol: Symbol, terminal: Terminal) -> Read | None:
+        """The column; then the other side, or more conditions."""
+        name = name_of(terminal)
+        if name is None or name not in self.words(names, scope, symbol):
+            return None
+        if len(symbol) == 2:
+            return Read(("=", ("keyside", symbol[1], name)), scope)
+        return Read(("@tied", "tied"), scope)
+
+
+CONDITION: Final = Condition()
+
+
+class Target(Open):
+    """The table that a statement writes. symbol: "filled" for INSERT, whose values see no columns, else "target"."""
+
+    def words(self, names: Names, scope: Scope, symbol: Symbol) -> tuple[str, ...]:
+        """Tables, and no views."""
+        return tuple(names.writable)
+
+    def take(self, names: Names, scope: Scope, symbol: Symbol, terminal: Terminal) -> Read | None:
+        """Its columns can be named from now on."""
+        name = name_of(terminal)
+        if name is None or name not in names.writable:
+            return None
+        source = names.tables[name]
+        sources = () if symbol == "filled" else (source,)
+        return Read((), Scope(scope, True, phase=CLOSED, context="where", sources=sources, cur=source, load=8))
+
+
+class Written(Open):
+    """A column that is set. symbol: "setcolumn", or "intocolumn" for the list of INSERT."""
+
+    def words(self, names: Names, scope: Scope, symbol: Symbol) -> tuple[str, ...]:
+        """Columns that are not set yet."""
+        taken = {out.name for out in scope.outs}
+        return tuple(c for c in names.writable.get(scope.cur.table if scope.cur else "", ()) if c not in taken)
+
+    def take(self, names: Names, scope: Scope, symbol: Symbol, terminal: Terminal) -> Read | None:
+        """Each column once."""
+        name = name_of(terminal)
+        if name is None or name not in self.words(names, scope, symbol):
+            return None
+        return Read((), scope._replace(outs=(*scope.outs, Out(name, "as"))))
+
+
+class Row(Open):
+    """One row of VALUES."""
+
+    def terminals(self, names: Names, scope: Scope, symbol: Symbol) -> tuple[str, ...]:
+        """A bracket."""
+        return ("(",)
+
+    def take(self, names: Names, scope: Scope, symbol: Symbol, terminal: Terminal) -> Read | None:
+        """As many values as columns."""
+        inner: tuple[Symbol, ...] = ("@fresh", "expr", ("more", 1, scope.width, scope.width), ")")
+        return Read(inner, scope) if terminal == "(" else None
+
+
 class Word(Open):
     """One of a few words that are no key words: types, collations."""
 
@@ -155,6 +255,7 @@ OPEN_SYMBOLS: Final[Mapping[str, Open]] = {
     "operand": OPERANDS,
     "column": COLUMN,
     "named": Named(),
+    "called": Named(),
     "more": More(),
     "term": Term(),
     "source": Table(),
@@ -165,6 +266,14 @@ OPEN_SYMBOLS: Final[Mapping[str, Open]] = {
     "using": Using(),
     "ctename": Common(),
     "ctecolumn": Common(),
+    "condition": CONDITION,
+    "keyside": CONDITION,
+    "key": Key(),
+    "target": Target(),
+    "filled": Target(),
+    "setcolumn": Written(),
+    "intocolumn": Written(),
+    "row": Row(),
     "type": Word(TYPES),
     "collation": Word(COLLATIONS),
 }

@@ -244,7 +244,7 @@ def test_large_schemas() -> None:
         ({"schema": "SELECT 1"}, "the schema holds no table"),
         ({"schema": "ATTACH 'x.db' AS y"}, r"not SQL that SQLite understands \(not authorized\)"),
         ({"database": "no/such.db"}, r"there is no database file 'no/such.db'; give the path of a SQLite file"),
-        ({"database": 3}, "is the path of a SQLite file, and this is of type int"),
+        ({"database": 3}, "is the path of a SQLite file, or an engine of SQLAlchemy, and this is of type int"),
     ],
 )
 def test_bad_databases_are_refused_in_a_sentence(options: dict[str, Any], said: str) -> None:
