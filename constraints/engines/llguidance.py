@@ -57,6 +57,8 @@ class Grammar:
         GrammarError: the text is not a grammar; the message is the engine's own, for the kind to put into words.
     """
 
+    apart = True  # masks are computed outside of Python's lock
+
     def __init__(
         self,
         grammar: str,

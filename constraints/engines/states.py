@@ -29,8 +29,8 @@ class Machine(Protocol):
 
     A machine may have `leap(state, text)`, which reads the bytes of a token in one go, to the state that `step` leads
     to byte by byte; `closing(state)`, the shortest text that completes a state, of equally short ones the first in
-    order (:class:`decodekit.constraints.engines.distances.Measured`); and `dear`, True where it calls code of the
-    user's, so that a check costs more than a round.
+    order (:class:`decodekit.constraints.engines.distances.Measured`), or `ending(state)`, a short one; and `dear`, True
+    where it calls code of the user's, so that a check costs more than a round.
     """
 
     def first(self) -> Hashable:
@@ -205,6 +205,10 @@ class StatesCursor:
         exact = self._home.distances
         if exact is not None:
             return exact.closing(self._states[-1])
+        ask = getattr(self._home.machine, "ending", None)
+        if ask is not None:
+            known: bytes | None = ask(self._states[-1])
+            return known
         return closing(self._home.machine, self._states[-1])
 
     def explain(self) -> str:

@@ -42,6 +42,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "smc": {"particles": 3, "ess": 0.9},
     "all_of": {"parts": (re.compile("[abt]{1,3}"), re.compile("[abr]{1,2}"))},
     "any_of": {"parts": (re.compile("[ab]{1,3}"), ["tr", "true"])},
+    "template": {"text": "a{x}", "holes": {"x": re.compile("[bt]{1,2}")}},
     "not_at_end": {"part": re.compile("[ab]")},
     "retained": {"text": (1,)},
     "predicate": {"fn": lambda text: set(text) <= set("abtru")},
