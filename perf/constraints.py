@@ -4,7 +4,8 @@ On a vocabulary of 100k tokens. The model has random weights (it fits no schema:
 worst case for checks) and a forward pass small enough for a processor: what is hidden behind it is hidden behind any
 larger one. Times per token are seconds of the decoding thread on the processor, which a busy machine does not change:
 work on other threads (masks computed ahead) is what "all threads" counts as well.
-Needs DECODEKIT_DATA. `python -m perf.constraints` writes results/constraints.json; xgrammar is measured where installed.
+Needs DECODEKIT_DATA; xgrammar is measured where it is installed.
+`python -m perf.constraints` writes results/constraints.json.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -74,7 +76,7 @@ class OfLlguidance(LogitsProcessor):  # type: ignore[misc]
         from llguidance import LLExecutor, LLMatcher
 
         grammar = HEAD + "start: %json " + json.dumps({**SCHEMA, "x-guidance": {"whitespace_flexible": False}})
-        self._make = lambda: LLMatcher(tokenizer_of(vocabulary), grammar, log_level=0)
+        self._make: Any = partial(LLMatcher, tokenizer_of(vocabulary), grammar, log_level=0)
         self._matchers: list[Any] = []
         self._pool, self._eos, self._at = LLExecutor(1), eos, 0
 
@@ -135,15 +137,15 @@ def per_token(tokenizer: Any, vocabulary: Vocabulary) -> list[dict[str, object]]
         prompts = [[11 + i, 5, 8] for i in range(batch)]
         contenders: dict[str, Callable[[], object]] = {}
         free = dk.Decoder((model, tokenizer), "sample", max_tokens=TOKENS, eos=(), trace=False, batch_size=batch)
-        contenders["free"] = lambda free=free, prompts=prompts: free.generate(prompts)
+        contenders["free"] = partial(free.generate, prompts)
         for name, strategy in strategies.items():
             made = dk.Decoder((model, tokenizer), strategy, rule, max_tokens=TOKENS, trace=False, batch_size=batch)
-            contenders[name] = lambda made=made, prompts=prompts: made.generate(prompts)
+            contenders[name] = partial(made.generate, prompts)
         ids = torch.tensor(prompts)
         theirs = processors(tokenizer, vocabulary, eos)
 
-        def plain(processor: Any = None, ids: torch.Tensor = ids) -> object:
-            more = {} if processor is None else {"logits_processor": [processor]}
+        def plain(make: Any = None, ids: torch.Tensor = ids) -> object:
+            more = {} if make is None else {"logits_processor": [make()]}
             return model.generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
@@ -156,7 +158,7 @@ def per_token(tokenizer: Any, vocabulary: Vocabulary) -> list[dict[str, object]]
 
         contenders["transformers free"] = plain
         for name, make in theirs.items():
-            contenders[f"transformers {name}"] = lambda make=make, plain=plain: plain(make())
+            contenders[f"transformers {name}"] = partial(plain, make)
         times = measured(contenders)
         for name, one in times.items():
             base = times["transformers free" if name.startswith("transformers") else "free"]
