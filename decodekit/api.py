@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Unpack
 
 from decodekit import registry
@@ -84,10 +85,10 @@ class Decoder:
         Raises:
             PromptError, OptionError: before any model runs.
         """
-        settings = self.options.having(options)
+        settings = self._planned(self.options.having(options))
         asked, many = prompts_of(prompts, self.model)
         wants = self._wants(asked, settings, many)
-        found = self._results(asked, wants, settings)
+        found = _scored(self._results(asked, wants, settings), settings)
         return found if many else found[0]
 
     def stream(self, prompt: Any, **options: Unpack[CallOptions]) -> Iterator[Piece]:
@@ -99,7 +100,7 @@ class Decoder:
             PromptError, OptionError: at the call, before any model runs.
             CompositionError: a population decides at its end which text is the answer, so nothing can be streamed.
         """
-        settings = self.options.having(options)
+        settings = self._planned(self.options.having(options))
         asked, many = prompts_of(prompt, self.model)
         if many:
             raise OptionError(f"stream takes one prompt and was given {len(asked)}; use generate, or stream one by one")
@@ -113,6 +114,14 @@ class Decoder:
         cost = Cost()
         session = Session(self.setup, settings, self._wants(asked, settings, False), cost, _deadline(settings))
         return pieces(session, self.setup, settings, asked[0], cost)
+
+    def _planned(self, options: Options) -> Options:
+        """With what the wanted scores need, or a refusal."""
+        if not options.scores:
+            return options
+        from decodekit.scores.plan import planned
+
+        return planned(options, self.width, self.model.tokenizer, self.model.vocab)
 
     def _wants(self, asked: list[Prompt], options: Options, many: bool) -> list[Want]:
         if options.batch_size is not None and self.width > options.batch_size:
@@ -255,6 +264,18 @@ def _constraints(value: object) -> tuple[Any, ...]:
     if isinstance(value, list | tuple) and value and all(about_of(one) for one in value):
         return tuple(map(constraint_of, value))
     return (constraint_of(value),)
+
+
+def _scored(results: list[Result], options: Options) -> list[Result]:
+    """With the scores that were asked for."""
+    if not options.scores:
+        return results
+    from decodekit.scores.evaluate import evaluated
+    from decodekit.scores.plan import scores_of
+    from decodekit.scores.tools import Tools
+
+    wanted = scores_of(options.scores)
+    return [replace(one, scores=evaluated([one], wanted, Tools())[0]) for one in results]
 
 
 def _deadline(options: Options) -> Deadline | None:

@@ -19,7 +19,7 @@ from decodekit.cli_fit import fit
 from decodekit.cli_generate import generate
 from decodekit.cli_harness import lm_eval
 from decodekit.cli_lists import models, strategies
-from decodekit.errors import DataWarning, DecodekitError
+from decodekit.errors import ConstraintWarning, DataWarning, DecodekitError
 
 INTERRUPTED = 130
 
@@ -82,7 +82,7 @@ def _said(
     line: str | None = None,
 ) -> None:
     """A warning of ours as one sentence; others as Python shows them."""
-    if issubclass(category, DataWarning):
+    if issubclass(category, DataWarning | ConstraintWarning):
         typer.echo(f"decodekit: {message}", err=True)
     else:
         sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))

@@ -18,6 +18,9 @@ _CELL: Final = 64
 _LEAST: Final = -1e4  # stands for -inf, which times the probability 0 would be NaN
 
 
+_KNOWN: Final = "_decodekit_digest"
+
+
 class Digest(NamedTuple):
     """Of laws [..., V], natural logarithms, in the type of the logits.
 
@@ -34,6 +37,18 @@ class Digest(NamedTuple):
     s4: Tensor
     top_ids: Tensor | None = None
     top_logps: Tensor | None = None
+
+
+def digest_of(logits: Tensor, k: int = 0) -> Digest:
+    """The same as :func:`digest`, computed once for every tensor: recorder, routers and stops share it."""
+    known: Digest | None = getattr(logits, _KNOWN, None)
+    have = 0 if known is None or known.top_ids is None else known.top_ids.shape[-1]
+    if known is None or have < min(k, logits.shape[-1]):
+        known = digest(logits, k)
+        setattr(logits, _KNOWN, known)
+    if have <= k or known.top_ids is None or known.top_logps is None:
+        return known
+    return known._replace(top_ids=known.top_ids[..., :k], top_logps=known.top_logps[..., :k]) if k else known
 
 
 @torch.inference_mode()

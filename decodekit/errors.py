@@ -47,3 +47,7 @@ class ConstraintError(DecodekitError):
 
 class DataWarning(UserWarning):
     """A line of a data file is left out; the rest is used. The message names file and line."""
+
+
+class ConstraintWarning(UserWarning):
+    """Something in a schema means nothing, or less than it seems to. The message names it and where it stands."""

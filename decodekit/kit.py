@@ -84,6 +84,7 @@ class Run:
     limits: the constraint plugins of the run, for whoever needs one more bound instance (:func:`another_constraint`).
     label: under which the work of the model is counted.
     hidden: whether the trace wants hidden states; a scorer that can tells them (:data:`decodekit.recorder.Told`).
+    watchers: observers that parts add while they are bound (running scores); None where nobody would ask them.
     """
 
     model: Model
@@ -96,4 +97,5 @@ class Run:
     label: str = "target"
     limits: tuple[Any, ...] = ()
     hidden: bool = False
+    watchers: list[Any] | None = None
     kit: Kit = field(init=False)

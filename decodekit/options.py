@@ -29,6 +29,7 @@ class CallOptions(TypedDict, total=False):
     trace: bool
     top_k: int
     hidden: bool
+    scores: Any
     must_end: bool
     in_time: bool
 
@@ -51,7 +52,8 @@ class Options:
     in_time: the constraint's text is steered to its end within max_tokens: a token is refused after which the shortest
         completion would not fit any more. A constraint without a text that fits is refused before decoding.
     trace: record events. top_k: how many of the likeliest tokens the trace keeps at every event.
-    hidden: the trace keeps the last hidden state that each token was predicted from.
+    hidden: the trace keeps the last hidden state that each token was predicted from. scores: uncertainty scores of
+        every result (specs such as "epr(k=10)", or score plugins); what they need of the trace is kept.
 
     Raises:
         OptionError: a value out of range or of the wrong type.
@@ -69,6 +71,7 @@ class Options:
     trace: bool = True
     top_k: int = 20
     hidden: bool = False
+    scores: tuple[Any, ...] = ()
     must_end: bool = False
     in_time: bool = False
 
@@ -103,6 +106,9 @@ class Options:
         tidy = dict(changes)
         if "stop" in tidy:
             tidy["stop"] = _several("stop", tidy["stop"], str, "a string or a list of strings") or ()
+        if "scores" in tidy:
+            given = tidy["scores"]
+            tidy["scores"] = tuple(given) if isinstance(given, list | tuple) else () if given is None else (given,)
         if tidy.get("eos") is not None:
             tidy["eos"] = _several("eos", tidy["eos"], int, "a token id or a list of these")
         return replace(self, **tidy)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from decodekit import noise
+from decodekit.canvas import open_templates
 from decodekit.compose import Composition, bind
 from decodekit.cost import Cost
 from decodekit.ending import MustEnd
@@ -99,7 +100,16 @@ class Session:
         kit = kit if adapt is None else adapt(kit)
         with torch.inference_mode():
             self.rows = _rows(self.wants, kit.population.width, options.seed, setup.model.device)
-            self.recorder = Recorder(self.rows, cost, trace=options.trace, top_k=options.top_k, told=_told(kit))
+            if setup.model.mask is not None:
+                open_templates(self.rows, setup.model.mask)
+            self.recorder = Recorder(
+                self.rows,
+                cost,
+                trace=options.trace,
+                top_k=options.top_k,
+                told=_told(kit),
+                scattered=getattr(kit.proposer, "scattered", False),
+            )
         if options.in_time:
             _steer(kit.constraint, self.rows)
         if options.must_end:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import jinja2
 
+from decodekit.about import form
 from decodekit.compare import plots, stats
 from decodekit.compare.deferring import deferrals
 from decodekit.compare.manifest import NAME
@@ -27,10 +28,26 @@ def write(folder: Path, plan: Plan, rows: Sequence[Row], closings: Sequence[Row]
     """Write the three reports into `folder`, and return what to tell the user: the table, and where they are."""
     found = stats.lines(rows, closings, plan.base)
     manifest = json.loads((folder / NAME).read_text(encoding="utf-8"))
-    (folder / "report.md").write_text(markdown(found, plan, manifest), encoding="utf-8")
+    notes = [*aggregates(plan, rows), *NOTES]
+    (folder / "report.md").write_text(markdown(found, plan, manifest, notes), encoding="utf-8")
     (folder / "report.csv").write_text(table(found), encoding="utf-8", newline="")
-    (folder / "report.html").write_text(page(found, plan, manifest, rows, closings), encoding="utf-8")
-    return [*_grid(found, plan), "", f"report: {folder / 'report.html'}"]
+    (folder / "report.html").write_text(page(found, plan, manifest, rows, closings, notes), encoding="utf-8")
+    return [*_grid(found, plan), *notes[: -len(NOTES)], "", f"report: {folder / 'report.html'}"]
+
+
+def aggregates(plan: Plan, rows: Sequence[Row]) -> list[str]:
+    """A sentence for each task that judges all answers of a strategy together, each model and strategy."""
+    out = []
+    for task in plan.tasks:
+        judge = getattr(task, "aggregate", None)
+        mine: dict[tuple[str, str], list[Row]] = {}
+        for row in rows if judge is not None else ():
+            if row["task"] == form(task):
+                mine.setdefault((row["model"], row["arm"]), []).append(row)
+        for (model, arm), answers in mine.items():
+            figures = ", ".join(f"{name} {value:.4g}" for name, value in judge(answers).items())  # type: ignore[misc]
+            out += [f"{form(task)} on {model}, {arm}, all answers together: {figures}."] if figures else []
+    return out
 
 
 def cells(line: Line, base: str, model: str) -> list[str]:
@@ -90,7 +107,7 @@ def groups(found: Iterable[Line], plan: Plan) -> dict[tuple[str, str], list[Line
     return out
 
 
-def markdown(found: Sequence[Line], plan: Plan, manifest: Row) -> str:
+def markdown(found: Sequence[Line], plan: Plan, manifest: Row, notes: Sequence[str] | None = None) -> str:
     """The summary tables as Markdown, with what made them."""
     out = ["# Comparison of decoding strategies", ""]
     for (task, model), mine in groups(found, plan).items():
@@ -99,7 +116,7 @@ def markdown(found: Sequence[Line], plan: Plan, manifest: Row) -> str:
         rows = [cells(line, plan.base, model) for line in mine]
         out += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
         out.append("")
-    return "\n".join([*out, *NOTES, "", "Versions: " + _versions(manifest) + ".", ""])
+    return "\n".join([*out, *(NOTES if notes is None else notes), "", "Versions: " + _versions(manifest) + ".", ""])
 
 
 NOTES: Final = (
@@ -150,7 +167,14 @@ def _grid(found: Sequence[Line], plan: Plan) -> list[str]:
     return out
 
 
-def page(found: Sequence[Line], plan: Plan, manifest: Row, rows: Sequence[Row], closings: Sequence[Row]) -> str:
+def page(
+    found: Sequence[Line],
+    plan: Plan,
+    manifest: Row,
+    rows: Sequence[Row],
+    closings: Sequence[Row],
+    notes: Sequence[str] = (),
+) -> str:
     """The whole report as one HTML page that needs no network."""
     environment = jinja2.Environment(loader=jinja2.PackageLoader("decodekit.compare"), autoescape=True)
     tasks = [
@@ -169,7 +193,7 @@ def page(found: Sequence[Line], plan: Plan, manifest: Row, rows: Sequence[Row], 
     return environment.get_template("report.html").render(
         tasks=tasks,
         head=HEAD,
-        notes=NOTES,
+        notes=notes or NOTES,
         baseline=plan.base,
         manifest=json.dumps(manifest, indent=1, ensure_ascii=False),
         versions=_versions(manifest),

@@ -41,6 +41,9 @@ class Task(Protocol):
     def score(self, item: Item, text: str) -> float | None:
         """How good `text` is as the answer, from 0 to 1; None where there is nothing to compare with."""
 
+    # Optional: aggregate(rows) -> {name: figure}, what all answers of a strategy (rows of the result file) are worth
+    # together where no mean over items says it. The report gives it below the table.
+
 
 def constraint(kind: str, /, *args: Any, **options: Any) -> Any:
     """The registered constraint `kind`: tasks name constraints as users do."""

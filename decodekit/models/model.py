@@ -37,6 +37,7 @@ class HFModel:
     Attributes:
         hf: the transformers model. tokenizer: its tokenizer. name: for messages and reports.
         vocab: width V of the logits. context: most positions, or None. eos: ids that end a text. mask: mask id or None.
+        block: cells per block of a block-causal masked model, counted from position 0, or None.
         gives: capabilities. cache: how readers of a causal model keep what they have read.
         codebook: of the tokens of a visual model, or None.
     """
@@ -62,6 +63,7 @@ class HFModel:
         if codebook is not None:
             self.gives |= {"codebook"}
         self._masked = masked
+        self.block: int | None = getattr(hf, "block", None)
         self._forward = None if masked else Forward(hf, name, context)
         head = hf.get_output_embeddings()
         self.vocab = int(head.weight.shape[0] if head is not None else hf.config.get_text_config().vocab_size)

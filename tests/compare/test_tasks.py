@@ -56,7 +56,7 @@ def specs(folder: Path) -> dict[str, tuple[str, str, str]]:
 
 
 def test_every_task_is_here(files: Path) -> None:
-    assert {*specs(files), "prompts"} == set(registry.names(registry.TASKS))
+    assert {*specs(files), "prompts", "image"} == set(registry.names(registry.TASKS))
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ SCHEMAS = st.recursive(
 
 
 def tried(make: Any) -> None:
-    """Compile, walk a little, ask everything there is; only our own error is allowed, in one sentence; a hang is one too."""
+    """Compile, walk a little, ask everything there is; only our own error is allowed, in one sentence."""
     said = None
     try:
         kind = make()
