@@ -18,6 +18,7 @@ from decodekit.constraints.cursor import tokens_of
 from decodekit.constraints.vocabulary import Vocabulary
 from decodekit.errors import ConstraintError
 
+pytestmark = pytest.mark.filterwarnings("ignore::decodekit.errors.ConstraintWarning")
 LETTERS = Vocabulary((*(bytes([b]) for b in range(256)), b"ab", b'":', b"}}", b"123"))
 SECONDS = float(os.environ.get("DECODEKIT_FUZZ", "0"))
 
