@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from concurrent.futures import Future
 from typing import Any, Final
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from decodekit.canonicality import canonicality_of
 from decodekit.constraints.cursor import FORCED, Bits, Compiled, Cursor, forced_text, stuck
-from decodekit.constraints.masks import Masks, Pace
+from decodekit.constraints.masks import Masks, Pace, ahead
 from decodekit.constraints.place import Place
 from decodekit.constraints.steering import Steering
 from decodekit.constraints.vocabulary import Vocabulary, vocabulary_of
@@ -42,6 +43,8 @@ class Bound(Follower):
         self.dear = bool(getattr(compiled, "dear", False))
         """Whether a check costs more than a round of the search: it runs Python code of the user's."""
         self._pace = Pace()
+        self._ahead: Future[None] | None = None
+        self._built = 0
         self._steering: Steering | None = None
         self._eos = tuple(i for i in dict.fromkeys(run.eos) if 0 <= i < self._size)
         self._first = compiled.start()
@@ -70,6 +73,18 @@ class Bound(Follower):
                 f"max_tokens={room} holds no text of the constraint: the shortest known takes {self._steering.least} "
                 f"tokens, its end included; raise max_tokens"
             )
+
+    def prepare(self, rows: Rows, at: Tensor) -> None:
+        """Begin the masks of the first position of each row on a thread, while the model reads; :meth:`mask` waits for
+        them. Only for engines that compute outside of Python (`apart`).
+        """
+        if not getattr(self.compiled, "apart", False):
+            return
+        first = at[:, 0]
+        only = (first != NONE) & ~rows.done
+        places = self._sync(rows, first.masked_fill(~only, 0), only)
+        cursors = [places[r].cursor for r in only.nonzero()[:, 0].tolist() if places[r].over == NONE]
+        self._ahead = ahead(cursors)
 
     # --- following -------------------------------------------------------------------------------------------------
 
@@ -101,6 +116,9 @@ class Bound(Follower):
             place.read(text[r][place.at - low : until[r] - low], self._eos)
 
     def _sync(self, rows: Rows, upto: Tensor, only: Tensor) -> list[Place]:
+        if self._ahead is not None:  # no cursor moves while a thread looks at it
+            self._ahead.result()
+            self._ahead = None
         self.sync(rows, upto, only=only)
         return self._places or []
 
@@ -122,12 +140,12 @@ class Bound(Follower):
         only = asked.any(1)
         first = at.masked_fill(~asked, torch.iinfo(torch.int64).max).amin(1).masked_fill(~only, 0)
         places = self._sync(rows, first, only)
-        before = self.compiled.built
         out = Masks((at.shape[0], at.shape[1]), self._size, self._eos)
         points, where, limit = at.tolist(), asked.tolist(), rows.limit.tolist()
         for r in only.nonzero()[:, 0].tolist():
             self._along(rows, r, places[r], points[r], where[r], limit[r], out)
-        self._cost.masks += self.compiled.built - before
+        self._cost.masks += self.compiled.built - self._built
+        self._built = self.compiled.built
         return out
 
     def _along(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from typing import Final, Literal
 
 from decodekit.constraints.base import Bound, vocabulary_for
 from decodekit.constraints.cursor import Compiled
 from decodekit.constraints.engines.automaton import letters
 from decodekit.constraints.engines.words import Words
 from decodekit.constraints.pattern import Either, Tree
+from decodekit.constraints.regex import Regex
 from decodekit.constraints.vocabulary import Vocabulary
 from decodekit.errors import ConstraintError
 from decodekit.kit import Run
@@ -20,9 +22,14 @@ LETTERS: Final = 10_000
 
 @plugin(role="constraint", keeps="exact", gives=("mask", "admits"))
 class Choice:
-    """One of `options`, thousands if need be. Where one is the beginning of another, both ending and going on may."""
+    """One of `options`, thousands if need be. Where one is the beginning of another, both ending and going on may.
+
+    engine: a sorted list of our own ("words"), for which thousands are nothing; llguidance, outlines_core and xgrammar
+    read the options as one pattern, and allow the same.
+    """
 
     options: tuple[str, ...]
+    engine: Literal["words", "llguidance", "outlines_core", "xgrammar"] = "words"
 
     def __post_init__(self) -> None:
         if not self.options:
@@ -37,6 +44,8 @@ class Choice:
 
     def compile(self, vocabulary: Vocabulary) -> Compiled:
         """For one vocabulary. Raises ConstraintError where it can spell none of the options."""
+        if self.engine != "words":
+            return Regex("|".join(map(re.escape, self.options)), self.engine).compile(vocabulary)
         words = Words((option.encode() for option in self.options), vocabulary)
         if not words.texts:
             raise ConstraintError(

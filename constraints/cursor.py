@@ -7,13 +7,14 @@ Cursors behave as values: asking never changes them, a fork is independent, `rol
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Protocol, Self, TypeAlias
+from typing import Final, Generic, Protocol, Self, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from decodekit.constraints.vocabulary import Vocabulary
 
+T = TypeVar("T")
 Bits: TypeAlias = npt.NDArray[np.uint32]
 """[ceil(V / 32)] packed mask; token t is allowed iff bit `t % 32` of word `t // 32` is set. Read-only."""
 
@@ -68,6 +69,49 @@ class Compiled(Protocol):
 
     def start(self) -> Cursor:
         """A cursor before the first token."""
+
+
+class Trail(Generic[T]):
+    """What a cursor has passed, such that a fork costs the same after one token and after a thousand.
+
+    Forks share one list until one of them writes past the place that they have in common.
+    """
+
+    __slots__ = ("_items", "_n", "_shared")
+
+    def __init__(self, items: list[T]) -> None:
+        self._items, self._n, self._shared = items, len(items), False
+
+    def __len__(self) -> int:
+        return self._n
+
+    def fork(self) -> Trail[T]:
+        """The same so far."""
+        other: Trail[T] = Trail(self._items)
+        other._n, other._shared, self._shared = self._n, True, True
+        return other
+
+    def push(self, item: T) -> None:
+        """One more."""
+        if len(self._items) != self._n:
+            if self._shared:
+                self._items, self._shared = self._items[: self._n], False
+            else:
+                del self._items[self._n :]
+        self._items.append(item)
+        self._n += 1
+
+    def drop(self, n: int) -> None:
+        """Forget the last `n`."""
+        self._n -= n
+
+    def last(self) -> T:
+        """The latest one."""
+        return self._items[self._n - 1]
+
+    def tail(self, n: int) -> list[T]:
+        """The last `n`, in order."""
+        return self._items[self._n - n : self._n]
 
 
 def tokens_of(bits: Bits, size: int) -> npt.NDArray[np.int64]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
@@ -9,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from decodekit.constraints.cursor import Bits, tokens_of
+from decodekit.constraints.cursor import Bits, Cursor, tokens_of
 
 FEW: Final = 16
 """A mask that allows less than the vocabulary over this is a list of ids: no other table of that width is made."""
@@ -85,6 +88,21 @@ class Masks:
             if i < self._width:
                 allowed[:, i] = ends
         return allowed
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, "masks")
+
+
+def ahead(cursors: Sequence[Cursor]) -> Future[None]:
+    """Have the masks of `cursors` computed on a thread; nobody may move them until it is done."""
+
+    def compute() -> None:
+        for cursor in cursors:
+            cursor.mask()
+
+    return _pool().submit(compute)
 
 
 class Pace:

@@ -12,6 +12,7 @@ from decodekit.constraints.engines.llguidance import Grammar, GrammarError
 from decodekit.constraints.engines.outlines_core import Table
 from decodekit.constraints.engines.partial import Partial, has_more
 from decodekit.constraints.engines.states import States
+from decodekit.constraints.engines.xgrammar import Pushdown, ebnf
 from decodekit.constraints.pattern import Tree, parsed, short, translate, written
 from decodekit.constraints.vocabulary import Vocabulary
 from decodekit.errors import ConstraintError
@@ -28,11 +29,12 @@ class Regex:
     can do look-around, back-references, word boundaries, possessive and atomic groups, recursion, or anchors inside:
     these go to "partial", by partial matching of the `regex` module and in its dialect. It checks tokens one by one
     (prefer `awrs`), a mask is dear, and contradictory look-aheads are only noticed where the text cannot go on.
-    "auto" takes the first that can do the pattern, of llguidance and partial.
+    "auto" takes the first that can do the pattern, of llguidance and partial. "xgrammar" is an extra; "automaton" is
+    our own, in Python: quick checks and exact distances to the end, dear masks.
     """
 
     pattern: str
-    engine: Literal["auto", "llguidance", "outlines_core", "automaton", "partial"] = "auto"
+    engine: Literal["auto", "llguidance", "outlines_core", "xgrammar", "automaton", "partial"] = "auto"
 
     def __post_init__(self) -> None:
         if self.beyond:
@@ -61,6 +63,8 @@ class Regex:
         expression = written(tree)
         if self.engine == "outlines_core":
             return Table(expression, vocabulary)
+        if self.engine == "xgrammar":
+            return Pushdown("ebnf", ebnf(tree), vocabulary)
         try:
             return Grammar(f"start: /{expression}/", vocabulary, machine=lambda: Automaton(tree))
         except GrammarError as error:

@@ -24,10 +24,14 @@ def decode(kit: Kit, rows: Rows) -> Generator[Round, None, None]:
     The generator can be stepped by hand, and abandoned at any point: `rows` is consistent whenever it is suspended.
     """
     kit.proposer.start(rows)
+    # What a selector will surely ask for may be begun while the model reads; it says so by `masks`.
+    ahead = getattr(kit.constraint, "prepare", None) if getattr(kit.selector, "masks", False) else None
     number = 0
     while len(rows):
         ask = kit.proposer.propose(rows)
         rows.write(ask.at, ask.guess, ask.guess != NONE)  # a guess is a token written past the final text
+        if ahead is not None and ask.known is None:
+            ahead(rows, ask.at)
         # [R, K, V], of the tokens AT ask.at; whoever looked ahead has read them in the round before
         logits = kit.scorer.read(rows, ask.at, ask.only) if ask.known is None else ask.known
         warped, choice = kit.judge(rows, ask, logits)

@@ -49,6 +49,11 @@ class Mask:
 class _Mask:
     greedy: bool
 
+    @property
+    def masks(self) -> bool:
+        """Whether every round asks for masks, which may then be begun while the model reads."""
+        return not self.greedy
+
     def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Choice:
         if self.greedy and constraint is not None and lazy.prefers_checks(constraint, ask):
             return lazy.choose(rows, ask, logits, constraint, noisy=False)

@@ -17,6 +17,7 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 SHOWS = {
     "depth": ["skipdecode", "the same text: True"],
     "domains": ["AWRS-SMC, 10", "report:"],
+    "constraints": ["Name: ", "15 eos", "14 passes: the number of the pet is"],
     "diffusion": ["tau 1.1:", "rounds", "'a=2,b=2,sum=04;'", "the same text: True"],
     "fast_slow": ["asks when unsure", "large model asked"],
     "images": ["exact speculation", "of 10 pictures are of their class"],

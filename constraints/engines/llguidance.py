@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
 
-from decodekit.constraints.cursor import Bits, explained, single
+from decodekit.constraints.cursor import Bits, Trail, explained, single
 from decodekit.constraints.engines.distances import Distances, Measured, Rollout
 from decodekit.constraints.vocabulary import Vocabulary
 from decodekit.errors import ConstraintError
@@ -57,6 +57,8 @@ class Grammar:
         GrammarError: the text is not a grammar; the message is the engine's own, for the kind to put into words.
     """
 
+    apart = True  # masks are computed outside of Python's lock
+
     def __init__(
         self,
         grammar: str,
@@ -85,7 +87,7 @@ class Grammar:
 
     def start(self) -> GrammarCursor:
         """A cursor before the first token."""
-        return GrammarCursor(self, _Cell(self._first.deep_copy()), b"", [])
+        return GrammarCursor(self, _Cell(self._first.deep_copy()), b"", Trail([]))
 
     def again(self, tokens: list[int]) -> Any:
         """A matcher after `tokens`, from the beginning."""
@@ -154,7 +156,7 @@ class GrammarCursor:
 
     __slots__ = ("_cell", "_home", "_text", "_tokens")
 
-    def __init__(self, home: Grammar, cell: _Cell, text: bytes, tokens: list[int]) -> None:
+    def __init__(self, home: Grammar, cell: _Cell, text: bytes, tokens: Trail[int]) -> None:
         self._home, self._cell, self._text, self._tokens = home, cell, text, tokens
 
     def __del__(self) -> None:
@@ -183,25 +185,25 @@ class GrammarCursor:
             raise ValueError(f"token {token} is not allowed here")
         matcher = self._own()
         matcher.consume_token(token)
-        self._tokens.append(token)
+        self._tokens.push(token)
         self._text += self._home.vocabulary.tokens[token]
         _alive(matcher, self._text)
 
     def fork(self) -> GrammarCursor:
         """An independent cursor at the same place; nothing is copied before one of the two moves."""
         self._cell.owners += 1
-        return GrammarCursor(self._home, self._cell, self._text, list(self._tokens))
+        return GrammarCursor(self._home, self._cell, self._text, self._tokens.fork())
 
     def rollback(self, n: int) -> None:
         """Forget the last `n` tokens."""
         if not n:
             return
-        dropped = len(self._home.vocabulary.text(self._tokens[-n:]))
+        dropped = len(self._home.vocabulary.text(self._tokens.tail(n)))
         self._text = self._text[: len(self._text) - dropped]
-        del self._tokens[-n:]
+        self._tokens.drop(n)
         if self._cell.matcher.is_error():  # once stuck, always stuck: a matcher that starts anew takes its place
             self._cell.owners -= 1
-            self._cell = _Cell(self._home.again(self._tokens))
+            self._cell = _Cell(self._home.again(self._tokens.tail(len(self._tokens))))
         else:
             self._own().rollback(n)
 

@@ -12,7 +12,7 @@ import numpy as np
 from outlines_core import Index
 from outlines_core import Vocabulary as Words
 
-from decodekit.constraints.cursor import Bits, explained, single
+from decodekit.constraints.cursor import Bits, Trail, explained, single
 from decodekit.constraints.vocabulary import Vocabulary
 from decodekit.errors import ConstraintError
 
@@ -58,7 +58,7 @@ class Table:
 
     def start(self) -> TableCursor:
         """A cursor before the first token."""
-        return TableCursor(self, [self.first])
+        return TableCursor(self, Trail([self.first]))
 
     def mask_of(self, state: int) -> Bits:
         """The mask of a state, computed once."""
@@ -79,12 +79,12 @@ class TableCursor:
 
     __slots__ = ("_home", "_states")
 
-    def __init__(self, home: Table, states: list[int]) -> None:
+    def __init__(self, home: Table, states: Trail[int]) -> None:
         self._home, self._states = home, states
 
     def mask(self) -> Bits:
         """[ceil(V / 32)] uint32, read-only; shared by all cursors in the same state."""
-        return self._home.mask_of(self._states[-1])
+        return self._home.mask_of(self._states.last())
 
     def allows(self, token: int) -> bool:
         """Whether `token` may come next."""
@@ -99,20 +99,19 @@ class TableCursor:
         state = self._next(token)
         if state is None:
             raise ValueError(f"token {token} is not allowed here")
-        self._states.append(state)
+        self._states.push(state)
 
     def fork(self) -> TableCursor:
         """An independent cursor at the same place."""
-        return TableCursor(self._home, self._states.copy())
+        return TableCursor(self._home, self._states.fork())
 
     def rollback(self, n: int) -> None:
         """Forget the last `n` tokens."""
-        if n:
-            del self._states[-n:]
+        self._states.drop(n)
 
     def is_complete(self) -> bool:
         """Whether the expression matches the text so far."""
-        return bool(self._home.index.is_final_state(self._states[-1]))
+        return bool(self._home.index.is_final_state(self._states.last()))
 
     def forced(self) -> list[int]:
         """The tokens that must come next, as long as each is the only one allowed."""
@@ -125,5 +124,5 @@ class TableCursor:
     def _next(self, token: int) -> int | None:
         if not 0 <= token < len(self._home.vocabulary):
             return None
-        found: int | None = self._home.index.get_next_state(self._states[-1], token)
+        found: int | None = self._home.index.get_next_state(self._states.last(), token)
         return found

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol, cast
 
 import numpy as np
 
-from decodekit.constraints.cursor import Bits, explained, single
+from decodekit.constraints.cursor import Bits, Trail, explained, single
 from decodekit.constraints.engines.distances import Distances, Measured
 from decodekit.constraints.vocabulary import Vocabulary
 
@@ -29,8 +29,8 @@ class Machine(Protocol):
 
     A machine may have `leap(state, text)`, which reads the bytes of a token in one go, to the state that `step` leads
     to byte by byte; `closing(state)`, the shortest text that completes a state, of equally short ones the first in
-    order (:class:`decodekit.constraints.engines.distances.Measured`), or `ending(state)`, some text that does; and
-    `dear`, True where it calls code of the user's, so that a check costs more than a round.
+    order (:class:`decodekit.constraints.engines.distances.Measured`), or `ending(state)`, a short one; and `dear`, True
+    where it calls code of the user's, so that a check costs more than a round.
     """
 
     def first(self) -> Hashable:
@@ -86,7 +86,7 @@ class States:
 
     def start(self) -> StatesCursor:
         """A cursor before the first token."""
-        return StatesCursor(self, [self.machine.first()])
+        return StatesCursor(self, Trail([self.machine.first()]))
 
     def next(self, state: Hashable, token: int) -> Hashable | None:
         """The state after `token`, or None where it is not allowed."""
@@ -136,44 +136,43 @@ class StatesCursor:
 
     __slots__ = ("_home", "_states")
 
-    def __init__(self, home: States, states: list[Hashable]) -> None:
+    def __init__(self, home: States, states: Trail[Hashable]) -> None:
         self._home, self._states = home, states
 
     def mask(self) -> Bits:
         """[ceil(V / 32)] uint32, read-only; shared by all cursors in equal states."""
-        return self._home.mask_of(self._states[-1])
+        return self._home.mask_of(self._states.last())
 
     def allows(self, token: int) -> bool:
         """Whether `token` may come next."""
-        return self._home.next(self._states[-1], token) is not None
+        return self._home.next(self._states.last(), token) is not None
 
     def allows_many(self, tokens: Sequence[int]) -> list[bool]:
         """For each of `tokens`, whether it may come next."""
-        return [self._home.next(self._states[-1], token) is not None for token in tokens]
+        return [self._home.next(self._states.last(), token) is not None for token in tokens]
 
     def advance(self, token: int) -> None:
         """Read `token`. Raises ValueError if it is not allowed."""
-        state = self._home.next(self._states[-1], token)
+        state = self._home.next(self._states.last(), token)
         if state is None:
             raise ValueError(f"token {token} is not allowed here")
-        self._states.append(state)
+        self._states.push(state)
 
     def fork(self) -> StatesCursor:
         """An independent cursor at the same place."""
-        return StatesCursor(self._home, self._states.copy())
+        return StatesCursor(self._home, self._states.fork())
 
     def rollback(self, n: int) -> None:
         """Forget the last `n` tokens."""
-        if n:
-            del self._states[-n:]
+        self._states.drop(n)
 
     def is_complete(self) -> bool:
         """Whether what was read is a whole text."""
-        return self._home.machine.final(self._states[-1])
+        return self._home.machine.final(self._states.last())
 
     def stuck(self) -> bool:
         """Whether no token at all may come next; far cheaper than an empty mask."""
-        return next(self._home.reached(self._states[-1]), None) is None
+        return next(self._home.reached(self._states.last()), None) is None
 
     def forced(self) -> list[int]:
         """The tokens that must come next, as long as each is the only one allowed."""
@@ -181,11 +180,11 @@ class StatesCursor:
 
     def place(self) -> Hashable | None:
         """Equal places have equal futures."""
-        return self._states[-1]
+        return self._states.last()
 
     def forced_text(self) -> bytes:
         """The bytes that every whole text has next; empty where there is a choice, or the text may end."""
-        out, here, machine = bytearray(), self._states[-1], self._home.machine
+        out, here, machine = bytearray(), self._states.last(), self._home.machine
         while len(out) < RUN and not machine.final(here):
             ways = list[tuple[int, Hashable]]()
             for byte in range(256):
@@ -204,16 +203,16 @@ class StatesCursor:
         """A shortest text that completes this one; None where none was found among the nearest states."""
         exact = self._home.distances
         if exact is not None:
-            return exact.closing(self._states[-1])
-        own = getattr(self._home.machine, "ending", None)
-        if own is not None:
-            text: bytes | None = own(self._states[-1])
-            return text
-        return closing(self._home.machine, self._states[-1])
+            return exact.closing(self._states.last())
+        ask = getattr(self._home.machine, "ending", None)
+        if ask is not None:
+            known: bytes | None = ask(self._states.last())
+            return known
+        return closing(self._home.machine, self._states.last())
 
     def explain(self) -> str:
         """What was expected here, in a few words."""
-        return self._home.machine.said(self._states[-1]) or explained(self, self._home.vocabulary)
+        return self._home.machine.said(self._states.last()) or explained(self, self._home.vocabulary)
 
 
 def closing(machine: Machine, state: Hashable) -> bytes | None:

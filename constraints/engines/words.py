@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from decodekit.constraints.cursor import Bits, explained, single
+from decodekit.constraints.cursor import Bits, Trail, explained, single
 from decodekit.constraints.engines.distances import Distances
 from decodekit.constraints.vocabulary import Vocabulary
 
@@ -79,7 +79,7 @@ class Words:
 
     def start(self) -> WordsCursor:
         """A cursor before the first token."""
-        return WordsCursor(self, [Part(0, len(self.texts), 0)])
+        return WordsCursor(self, Trail([Part(0, len(self.texts), 0)]))
 
     def narrow(self, part: Part, token: bytes) -> Part | None:
         """The part after reading `token`, or None where no text goes on like that."""
@@ -134,12 +134,12 @@ class WordsCursor:
 
     __slots__ = ("_home", "_parts")
 
-    def __init__(self, home: Words, parts: list[Part]) -> None:
+    def __init__(self, home: Words, parts: Trail[Part]) -> None:
         self._home, self._parts = home, parts
 
     def mask(self) -> Bits:
         """[ceil(V / 32)] uint32, read-only; shared by all cursors after the same bytes."""
-        return self._home.mask_of(self._parts[-1])
+        return self._home.mask_of(self._parts.last())
 
     def allows(self, token: int) -> bool:
         """Whether `token` may come next."""
@@ -154,33 +154,32 @@ class WordsCursor:
         part = self._next(token)
         if part is None:
             raise ValueError(f"token {token} is not allowed here")
-        self._parts.append(part)
+        self._parts.push(part)
 
     def fork(self) -> WordsCursor:
         """An independent cursor at the same place."""
-        return WordsCursor(self._home, self._parts.copy())
+        return WordsCursor(self._home, self._parts.fork())
 
     def rollback(self, n: int) -> None:
         """Forget the last `n` tokens."""
-        if n:
-            del self._parts[-n:]
+        self._parts.drop(n)
 
     def is_complete(self) -> bool:
         """Whether what was read is one of the texts: it sorts before all longer ones."""
-        part = self._parts[-1]
+        part = self._parts.last()
         return part.low < part.high and len(self._home.texts[part.low]) == part.depth
 
     def place(self) -> Part:
         """Equal places have equal futures."""
-        return self._parts[-1]
+        return self._parts.last()
 
     def closing(self) -> bytes | None:
         """The shortest rest of a text."""
-        return self._home.closing(self._parts[-1])
+        return self._home.closing(self._parts.last())
 
     def forced_text(self) -> bytes:
         """What all texts of the part have next; empty where one of them ends here."""
-        low, high, depth = self._parts[-1]
+        low, high, depth = self._parts.last()
         if low == high:
             return b""
         first, last = self._home.texts[low], self._home.texts[high - 1]  # sorted: all others share what these share
@@ -196,4 +195,4 @@ class WordsCursor:
 
     def _next(self, token: int) -> Part | None:
         tokens = self._home.vocabulary.tokens
-        return self._home.narrow(self._parts[-1], tokens[token]) if 0 <= token < len(tokens) else None
+        return self._home.narrow(self._parts.last(), tokens[token]) if 0 <= token < len(tokens) else None

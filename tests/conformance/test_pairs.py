@@ -33,6 +33,14 @@ MASKED = TableModel(vocab=6, seed=2, masked=True)
 DRAFT = TableModel(vocab=V, seed=2, scale=1.2, blur=0.8, tokenizer=SPELLING)
 TOY = ToyConstraint(seed=3, vocab=V, refuse=0.8, dead_ends=True)
 
+
+class Fewer:
+    """A logits processor: no token twice in a row."""
+
+    def __call__(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        return scores.scatter(1, ids[:, -1:], -torch.inf)
+
+
 EXAMPLES: dict[str, dict[str, Any]] = {
     "temperature": {"value": 0.8},
     "top_k": {"k": 6},
@@ -44,6 +52,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "contrast": {"against": DRAFT, "keep": 0.0},
     "all_of": {"parts": (re.compile("[abt]{1,3}"), re.compile("[abr]{1,2}"))},
     "any_of": {"parts": (re.compile("[ab]{1,3}"), ["tr", "true"])},
+    "processor": {"make": Fewer},
+    "template": {"text": "a{x}", "holes": {"x": re.compile("[bt]{1,2}")}},
     "not_at_end": {"part": re.compile("[ab]")},
     "retained": {"text": (1,)},
     "predicate": {"fn": lambda text: set(text) <= set("abtru")},

@@ -161,3 +161,17 @@ def test_masks_and_checks_are_counted(
 def test_a_vocabulary_that_cannot_spell_it_is_refused(bound: Callable[..., Bound]) -> None:
     with pytest.raises(ConstraintError, match=r"no text of the constraint can be written with the tokens of tiny"):
         bound("ab", vocab=2)
+
+
+def test_masks_begun_ahead_are_the_same_and_are_counted() -> None:
+    """While the model reads, a thread computes what the selector will ask for."""
+    import decodekit as dk
+
+    rule, prompts = dk.json_schema({"type": "array", "items": {"type": "integer"}}), ["JSON: ", "List:\n"]
+    made = dk.Decoder("zoo:base", "mask", rule, max_tokens=12)
+    apart = made.generate(prompts)
+    made = dk.Decoder("zoo:base", "mask", dk.all_of((rule,)), max_tokens=12)  # combined: not computed ahead
+    here = made.generate(prompts)
+    assert [one.tokens for one in apart] == [one.tokens for one in here]
+    assert [one.logw for one in apart] == [one.logw for one in here]
+    assert apart[0].cost.masks == here[0].cost.masks > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import random
 from pathlib import Path
@@ -39,6 +40,7 @@ SCHEMA = {
 KINDS: dict[str, Any] = {
     "regex": Regex(r"(the|café|[0-9]{1,3})( (quick|日本|name)){0,4}"),
     "table": Regex(r"(the|café|[0-9]{1,3})( (quick|日本|name)){0,4}", "outlines_core"),
+    "automaton": Regex(r"(the|café|[0-9]{1,3})( (quick|日本|name)){0,4}", "automaton"),
     "words": Regex(r"(?i)\w{2,6}( \w+)?"),
     "partial": Regex(r"(?=.*[0-9])(the|café|[0-9]{1,3})( (quick|日本|name)){0,4}", "partial"),
     "predicate": Predicate(lambda text: len(text) < 9 and text.count("e") < 3, lambda text: text.endswith("e")),
@@ -51,6 +53,9 @@ KINDS: dict[str, Any] = {
     "flexible": JsonSchema(SCHEMA, "flexible"),
     "sql": Sql(DDL),
 }
+
+if importlib.util.find_spec("xgrammar") is not None:
+    KINDS["xgrammar"] = Regex(r"(the|café|[0-9]{1,3})( (quick|日本|name)){0,4}", "xgrammar")
 
 
 def same(a: Cursor, b: Cursor) -> bool:

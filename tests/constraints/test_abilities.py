@@ -1,0 +1,24 @@
+"""The table in the docs is made from the code, and fresh."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from decodekit.constraints.abilities import HEAD, main, table
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "constraints.md"
+
+
+def test_the_page_is_fresh(tmp_path: Path) -> None:
+    assert main(["--check", str(PAGE)]) == 0
+    stale = tmp_path / "page.md"
+    stale.write_text(PAGE.read_text(encoding="utf-8").replace("| llguidance |", "| magic |"), encoding="utf-8")
+    assert main(["--check", str(stale)]) == 1
+    assert main(["--write", str(stale)]) == 0
+    assert stale.read_text(encoding="utf-8") == PAGE.read_text(encoding="utf-8")
+
+
+def test_every_line_is_whole() -> None:
+    lines = [line.strip("| ").split(" | ") for line in table().splitlines()]
+    assert all(len(line) == len(HEAD) for line in lines)
+    assert {"`regex`", "`json_schema`", "`template`"} <= {line[0] for line in lines}

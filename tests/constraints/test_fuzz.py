@@ -1,0 +1,117 @@
+"""Hostile patterns, schemas and templates: one clear sentence, or a constraint that works; never another error.
+
+`DECODEKIT_FUZZ=600 pytest tests/constraints/test_fuzz.py` goes on for ten minutes.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import decodekit as dk
+from decodekit.constraints.cursor import tokens_of
+from decodekit.constraints.vocabulary import Vocabulary
+from decodekit.errors import ConstraintError
+
+pytestmark = pytest.mark.filterwarnings("ignore::decodekit.errors.ConstraintWarning")
+LETTERS = Vocabulary((*(bytes([b]) for b in range(256)), b"ab", b'":', b"}}", b"123"))
+SECONDS = float(os.environ.get("DECODEKIT_FUZZ", "0"))
+
+
+PATTERNS = st.one_of(
+    st.text(st.sampled_from("ab01.*+?|()[]{}^$\\-,dwsDWSé日\n"), max_size=18),
+    st.from_regex(r"(\(?[a-c.](\{[0-9]{1,4},?[0-9]{0,4}\}|[*+?])?\)?){1,6}", fullmatch=True),
+)
+SCHEMAS = st.recursive(
+    st.sampled_from(
+        [True, {"type": "string"}, {"type": "integer"}, {"enum": ["a", 1, None]}, {"const": {}}, {"type": "x"}]
+    ),
+    lambda inner: st.one_of(
+        st.fixed_dictionaries(
+            {"type": st.just("object"), "properties": st.dictionaries(st.sampled_from("abc"), inner)}
+        ),
+        st.fixed_dictionaries({"type": st.just("array"), "items": inner, "minItems": st.integers(-1, 5)}),
+        st.fixed_dictionaries({"anyOf": st.lists(inner, max_size=3)}),
+        st.fixed_dictionaries({"type": st.just("string"), "pattern": PATTERNS, "minLength": st.integers(0, 99)}),
+        st.fixed_dictionaries({"type": st.just("number"), "multipleOf": st.floats(-2, 2), "maximum": st.integers()}),
+        st.fixed_dictionaries({"$ref": st.sampled_from(["#", "#/properties/a", "#/nowhere", "x"]), "not": inner}),
+    ),
+    max_leaves=6,
+)
+
+
+def tried(make: Any) -> None:
+    """Compile, walk a little, ask everything there is; only our own error is allowed, in one sentence."""
+    said = None
+    try:
+        kind = make()
+        compiled = kind.compile(LETTERS)
+        cursor, read = compiled.start(), b""
+        for step in range(5):
+            allowed = tokens_of(cursor.mask(), len(LETTERS))
+            cursor.is_complete(), cursor.explain(), cursor.forced()
+            if not len(allowed):
+                break
+            token = int(allowed[step * 7 % len(allowed)])
+            assert cursor.allows(token)
+            cursor.advance(token)
+            read += LETTERS.tokens[token]
+        if cursor.is_complete():
+            assert kind.judge(read.decode())
+    except ConstraintError as error:
+        said = str(error)
+    assert said is None or ("\n" not in said and len(said) > 10), said
+
+
+short = settings(
+    max_examples=10_000_000 if SECONDS else 60, deadline=None, suppress_health_check=list(HealthCheck), database=None
+)
+
+
+UNTIL: dict[str, float] = {}
+
+
+def timed(what: str, make: Any) -> None:
+    if SECONDS and time.monotonic() > UNTIL.setdefault(what, time.monotonic() + SECONDS / 3):
+        pytest.skip(f"{SECONDS / 3:g} seconds are up and nothing was found")
+    tried(make)
+
+
+@given(PATTERNS, st.sampled_from(["auto", "automaton"]))
+@short
+def test_patterns(pattern: str, engine: Any) -> None:
+    timed("patterns", lambda: dk.regex(pattern, engine=engine))
+
+
+@given(SCHEMAS)
+@short
+def test_schemas(schema: Any) -> None:
+    timed("schemas", lambda: dk.json_schema(schema))
+
+
+@given(st.text(st.sampled_from("a{}x b"), max_size=12), PATTERNS)
+@short
+def test_templates(text: str, pattern: str) -> None:
+    timed("templates", lambda: dk.template(text, {"x": dk.regex(pattern)}))
+
+
+HOSTILE = [
+    "(((a{1,99}){1,99}){1,99}){1,99}",
+    "(a|b|ab)*c" * 40,
+    "(.*a){30}",
+    "(?:" * 400 + "a" + ")" * 400,
+    "[" * 300,
+    "(a*)*" * 50,
+    "\\w{1000}\\W{1000}",
+]
+
+
+@pytest.mark.parametrize("pattern", HOSTILE, ids=range(len(HOSTILE)))
+@pytest.mark.parametrize("engine", ["auto", "automaton"])
+def test_hostile_patterns_do_not_hang(pattern: str, engine: Any) -> None:
+    tried(lambda: dk.regex(pattern, engine=engine))
