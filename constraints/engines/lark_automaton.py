@@ -10,6 +10,7 @@ from collections import deque
 from typing import Any, Final
 
 from decodekit.constraints.engines.lark_regex import BEHIND, CHAR, END, LOOK, LOOP, MATCH, SPLIT, Program, program
+from decodekit.constraints.engines.lark_threads import cuts, spread, target
 from decodekit.errors import ConstraintError
 
 STATES: Final = 20_000
@@ -65,7 +66,7 @@ class Terminal:
             reached = self._tracked(reached, byte)
             virgin = False
         behind = (reached, virgin) if self.program.trackers else ()
-        words = frozenset((n, pc) for n, (_, each) in enumerate(self.words) for pc in _spread(each.code, each.start))
+        words = frozenset((n, pc) for n, (_, each) in enumerate(self.words) for pc in spread(each.code, each.start))
         items = list[Item]()
         self._close(code, self.program.start, _NONE, items, set(), behind, True)
         return self._made(items, behind, words)
@@ -79,7 +80,7 @@ class Terminal:
 
     def end(self, state: State) -> tuple[int, frozenset[str]] | None:
         """The match that becomes certain because the text ends here: (bytes since its end, spellings)."""
-        for pc, needs, age, words in state.items:
+        for _, needs, age, words in state.items:
             if age >= 0 and all(positive == self._ends(items) for positive, items in needs):
                 return age, words
         return None
@@ -115,10 +116,10 @@ class Terminal:
         for pc, needs, _, _ in state.items:
             self._edges(pc, needs, edges)
         for n, pc in state.words:
-            _cuts(self.words[n][1].code[pc], edges)
+            cuts(self.words[n][1].code[pc], edges)
         if state.behind:
             for pc in [*state.behind[0], *self._heads()]:
-                _cuts(self.program.code[pc], edges)
+                cuts(self.program.code[pc], edges)
         edges.discard(256)
         return sorted(edges)
 
@@ -144,17 +145,15 @@ class Terminal:
                     return self._made(items, behind, words, (age + 1, spelled))
                 items.append((pc, left, age + 1, spelled))
                 continue
-            target = _target(code[pc], byte)
-            if target >= 0 and self._close(code, target, left, items, seen, behind, True):
+            onward = target(code[pc], byte)
+            if onward >= 0 and self._close(code, onward, left, items, seen, behind, True):
                 return self._made(items, behind, words, (0, self._names(words)))
         if words and any(item[2] == 0 for item in items):
             names = self._names(words)
             items = [(pc, needs, age, names if age == 0 else old) for pc, needs, age, old in items]
         return self._made(items, behind, words) if items else None
 
-    def _made(
-        self, items: list[Item], behind: tuple[Any, ...], words: frozenset[Any], hit: Any = None
-    ) -> State:
+    def _made(self, items: list[Item], behind: tuple[Any, ...], words: frozenset[Any], hit: Any = None) -> State:
         if not items:
             behind, words = (), _NONE
         key = (tuple(items), behind, words, hit)
@@ -179,7 +178,7 @@ class Terminal:
                     stack.append((op[2], needs))
                 continue
             seen.add((pc, needs))
-            if kind == CHAR or kind == END:
+            if kind in (CHAR, END):
                 out.append((pc, needs, -1, _NONE))
             elif kind == SPLIT:
                 stack.extend((way, needs) for way in reversed(op[1]))
@@ -216,8 +215,8 @@ class Terminal:
                     matched = matched or not kept
                     after.append((pc, kept, 0, _NONE))
                     continue
-                target = _target(self.program.code[pc], byte)
-                if target >= 0 and self._close(self.program.code, target, kept, after, seen, behind, False):
+                onward = target(self.program.code[pc], byte)
+                if onward >= 0 and self._close(self.program.code, onward, kept, after, seen, behind, False):
                     matched = True
             if matched or not after:
                 if matched != positive:
@@ -237,72 +236,39 @@ class Terminal:
         return False
 
     def _through(self, pc: int) -> bool:
-        return self.program.code[pc][0] == MATCH
+        return bool(self.program.code[pc][0] == MATCH)
 
     # --- what runs along -------------------------------------------------------------------------------------------
 
     def _heads(self) -> list[int]:
-        return [pc for start, _ in self.program.trackers if start >= 0 for pc in _spread(self.program.code, start)]
+        return [pc for start, _ in self.program.trackers if start >= 0 for pc in spread(self.program.code, start)]
 
     def _tracked(self, reached: frozenset[int], byte: int) -> frozenset[int]:
         code, out = self.program.code, set[int]()
         for pc in [*reached, *self._heads()]:
-            target = _target(code[pc], byte)
-            if target >= 0:
-                out.update(_spread(code, target))
+            onward = target(code[pc], byte)
+            if onward >= 0:
+                out.update(spread(code, onward))
         return frozenset(out)
 
     def _holds(self, tracker: int, behind: Any) -> bool:
         start, last = self.program.trackers[tracker]
-        return bool(behind[1]) if start == -1 else last in behind[0] or last in _spread(self.program.code, start)
+        return bool(behind[1]) if start == -1 else last in behind[0] or last in spread(self.program.code, start)
 
     def _spelled(self, words: frozenset[Any], byte: int) -> frozenset[Any]:
         out = set[Any]()
         for n, pc in words:
             code = self.words[n][1].code
-            target = _target(code[pc], byte)
-            if target >= 0:
-                out.update((n, each) for each in _spread(code, target))
+            onward = target(code[pc], byte)
+            if onward >= 0:
+                out.update((n, each) for each in spread(code, onward))
         return frozenset(out)
 
     def _names(self, words: frozenset[Any]) -> frozenset[str]:
         return frozenset(self.words[n][0] for n, pc in words if self.words[n][1].code[pc][0] == MATCH)
 
     def _edges(self, pc: int, needs: frozenset[Any], edges: set[int]) -> None:
-        _cuts(self.program.code[pc], edges)
+        cuts(self.program.code[pc], edges)
         for _, items in needs:
             for inner, more, _, _ in items:
                 self._edges(inner, more, edges)
-
-
-def _target(op: tuple[Any, ...], byte: int) -> int:
-    if op[0] == CHAR:
-        for low, high, target in op[1]:
-            if low <= byte <= high:
-                return int(target)
-            if byte < low:
-                break
-    return -1
-
-
-def _cuts(op: tuple[Any, ...], edges: set[int]) -> None:
-    if op[0] == CHAR:
-        for low, high, _ in op[1]:
-            edges.add(low)
-            edges.add(high + 1)
-
-
-def _spread(code: list[Any], pc: int) -> list[int]:
-    """Where a thread without look-around stands after `pc`; the order does not matter."""
-    out, todo, seen = list[int](), [pc], {pc}
-    while todo:
-        pc = todo.pop()
-        op = code[pc]
-        if op[0] in (CHAR, MATCH):
-            out.append(pc)
-            continue
-        for way in op[1] if op[0] == SPLIT else op[1:3]:
-            if way not in seen:
-                seen.add(way)
-                todo.append(way)
-    return out

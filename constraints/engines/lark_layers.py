@@ -6,6 +6,7 @@ A layer turns the name of a lexeme into what the parser is fed. Its state is a h
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from decodekit.constraints.engines.lark_scanner import Place
@@ -13,6 +14,9 @@ from decodekit.constraints.engines.lark_tables import QUOTED, Stack, Tables
 
 SEARCH: Final = 4_000
 NEWLINE, TAB, SPACE = 10, 9, 32
+
+Onward = Callable[[Stack], bool]
+"""Whether a stack can come to an end."""
 
 
 class Layer(Protocol):
@@ -30,8 +34,8 @@ class Layer(Protocol):
     def ends(self, stack: Stack, state: Any) -> bool:
         """Whether the text may end."""
 
-    def finds(self, stack: Stack, state: Any, place: Place, count: int) -> bool:
-        """Whether the open lexeme can still become one that is taken."""
+    def finds(self, stack: Stack, state: Any, place: Place, count: int, onward: Onward | None) -> bool:
+        """Whether the open lexeme can still become one that is taken and, where given, leads `onward`."""
 
 
 class Plain:
@@ -40,8 +44,9 @@ class Plain:
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
 
-    def first(self) -> None:
+    def first(self) -> Any:
         """No state."""
+        return None
 
     def count(self, place: Place, count: int, byte: int) -> int:
         """Nothing."""
@@ -58,9 +63,16 @@ class Plain:
         """Where the parser takes the end."""
         return self.tables.ends(stack)
 
-    def finds(self, stack: Stack, state: Any, place: Place, count: int) -> bool:
+    def finds(self, stack: Stack, state: Any, place: Place, count: int, onward: Onward | None) -> bool:
         """Some name that is ignored or accepted."""
-        return any(place.can(name) for name in self.names(stack, place))
+        for name in self.names(stack, place):
+            if place.can(name):
+                if onward is None:
+                    return True
+                after = self.take(stack, state, name, 0)
+                if after is not None and onward(after[0]):
+                    return True
+        return False
 
     def names(self, stack: Stack, place: Place) -> list[str]:
         """What the open lexeme could be called, as far as it would be taken."""
@@ -69,14 +81,14 @@ class Plain:
 
 
 class Indented(Plain):
-    """Lark's `Indenter`: newlines outside brackets become a newline and what the indentation after them opens or closes.
+    """Lark's `Indenter`: outside brackets a newline is followed by what its indentation opens or closes.
 
     Its state is (brackets that are open, levels of indentation).
     """
 
     def __init__(self, tables: Tables) -> None:
         super().__init__(tables)
-        given = tables.indenter
+        given: Any = tables.indenter
         self.newline, self.tab = given.NL_type, given.tab_len
         self.opening, self.closing = frozenset(given.OPEN_PAREN_types), frozenset(given.CLOSE_PAREN_types)
         self.indent, self.dedent = given.INDENT_type, given.DEDENT_type
@@ -133,9 +145,9 @@ class Indented(Plain):
         """Newlines are looked at in :meth:`finds`."""
         return [name for name in super().names(stack, place) if name != self.newline]
 
-    def finds(self, stack: Stack, state: Any, place: Place, count: int) -> bool:
+    def finds(self, stack: Stack, state: Any, place: Place, count: int, onward: Onward | None) -> bool:
         """Some name that is taken; for a newline, also some width of its last line."""
-        if super().finds(stack, state, place, count):
+        if super().finds(stack, state, place, count, onward):
             return True
         if not place.can(self.newline):
             return False

@@ -6,14 +6,19 @@ matched last. The second runs along in parallel, so nothing is ever read twice; 
 
 from __future__ import annotations
 
+import heapq
+from itertools import count
 from typing import Any, Final
 
+from decodekit.constraints.engines.lark_future import Future
 from decodekit.constraints.engines.lark_layers import Indented, Plain
 from decodekit.constraints.engines.lark_scanner import Place
 from decodekit.constraints.engines.lark_tables import Stack, Tables
 
 SPOTS: Final = 200_000
 """How many spots are kept to be found again."""
+SEARCH: Final = 3_000
+"""How many spots are looked at for a completion, before a text counts as possible."""
 
 
 class Spot:
@@ -36,12 +41,17 @@ class Spot:
 
 
 class Reader:
-    """The machine (:class:`decodekit.constraints.engines.states.Machine`) of a grammar."""
+    """The machine (:class:`decodekit.constraints.engines.states.Machine`) of a grammar.
+
+    unknown: how often the bound of a search for a completion was met.
+    """
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
         self.layer = Indented(tables) if tables.indenter is not None else Plain(tables)
         self.counts = tables.indenter is not None
+        self.future = Future(tables)
+        self.unknown = 0
         self._spots: dict[Any, Spot] = {}
         self._root = Stack(tables.first_state, None, 0)
 
@@ -111,9 +121,9 @@ class Reader:
         fresh = self.fresh(*found, recent[max(0, upto - reach) : upto] if reach else b"")
         return self.run(fresh, recent[upto:]) if age else fresh
 
-    def _spot(
-        self, stack: Stack, layer: Any, place: Place, other: Spot | None, recent: bytes, count: int
-    ) -> Spot:
+    def _spot(self, stack: Stack, layer: Any, place: Place, other: Spot | None, recent: bytes, count: int) -> Spot:
+        if other is not None and other.begun:
+            other = self._without(other, place.entries)
         key = (id(stack), layer, place, id(other), recent, count)
         found = self._spots.get(key)
         if found is None:
@@ -122,6 +132,17 @@ class Reader:
             found = self._spots[key] = Spot(stack, layer, place, True, other, recent, count)
         return found
 
+    def _without(self, spot: Spot | None, entries: Any) -> Spot | None:
+        """`spot` less the readings whose open lexeme is `entries`: one before has the same, so theirs never win."""
+        if spot is None or not spot.begun:
+            return spot
+        other = self._without(spot.other, entries)
+        if spot.place.entries == entries:
+            return other
+        if other is spot.other:
+            return spot
+        return self._spot(spot.stack, spot.layer, spot.place, other, spot.recent, spot.count)
+
     def alive(self, spot: Spot) -> bool:
         """Whether some text completes what was read."""
         if spot.fate is None:
@@ -129,11 +150,67 @@ class Reader:
         return spot.fate
 
     def _alive(self, spot: Spot) -> bool:
+        if not self._hopeful(spot):
+            return False
+        if not self.future.clear:
+            return self._searched(spot)
         if not spot.begun:
+            return self._onward(spot.stack)
+        if self.layer.finds(spot.stack, spot.layer, spot.place, spot.count, self._onward):
             return True
-        if self.layer.finds(spot.stack, spot.layer, spot.place, spot.count):
+        other = spot.other
+        if other is None or not self.alive(other):
+            return False
+        simple = not other.begun and self.future.follows(spot.place, other.stack)
+        return simple or self._searched(spot)
+
+    def _hopeful(self, spot: Spot) -> bool:
+        """Whether the lexemes that are open could be taken; what comes after them is left out of sight."""
+        if not spot.begun or self.layer.finds(spot.stack, spot.layer, spot.place, spot.count, None):
             return True
-        return spot.other is not None and self.alive(spot.other)
+        return spot.other is not None and self._hopeful(spot.other)
+
+    def _onward(self, stack: Stack) -> bool:
+        """Whether the parser can come to an end."""
+        if stack.completed is None:
+            stack.completed = self.future.plain or self.future.completed(stack)
+        return stack.completed
+
+    def _searched(self, spot: Spot) -> bool:
+        """Whether some text leads to the end, byte by byte; lower stacks first. True too where the bound is met."""
+        tick, came = count(), dict[Spot, Spot | None]({spot: None})
+        open_: list[tuple[int, int, Spot]] = [(0, next(tick), spot)]
+        while open_:
+            cost, _, here = heapq.heappop(open_)
+            if here.fate or self.final(here):
+                back: Spot | None = here
+                while back is not None:
+                    back.fate, back = True, came[back]
+                return True
+            if here.fate is False:
+                continue
+            for byte in self.bytes_of(here):
+                after = self.read(here, byte)
+                if after is not None and after not in came and self._hopeful(after):
+                    came[after] = here
+                    heapq.heappush(open_, (cost + 1 + 2 * (after.stack.height - here.stack.height), next(tick), after))
+            if len(came) > SEARCH:
+                self.unknown += 1
+                return True
+        for here in came:
+            here.fate = False
+        return False
+
+    def bytes_of(self, spot: Spot) -> list[int]:
+        """One byte of each class that the spot tells apart."""
+        out, here = set[int](), spot
+        while True:
+            out.update(here.place.scanner.bytes_of(here.place))
+            if self.counts:
+                out.update((9, 10, 32))
+            if here.other is None:
+                return sorted(out)
+            here = here.other
 
     def final(self, state: Spot) -> bool:
         """Whether the text may end here."""

@@ -162,15 +162,18 @@ class _Writer:
             word = _category("CATEGORY_WORD", bool(flags & re.ASCII))
             after = {ok: self.ahead(lambda last: self.letters(word, last), then, ok) for ok in (True, False)}
             same = "NON" in name
-            ways = [self.behind(lambda last: self.letters(word, last), 1, before, after[ok == same], ok) for ok in (True, False)]
+            ways = [
+                self.behind(lambda last: self.letters(word, last), 1, before, after[ok == same], ok)
+                for ok in (True, False)
+            ]
             return self.put((SPLIT, tuple(ways)))
         lines = bool(flags & re.MULTILINE)
         if "BEGINNING" in name:
             first = self.behind(None, 1, before, then, True)
             if name != "AT_BEGINNING" or not lines:
                 return first
-            after = self.behind(lambda last: self.letters(((10, 10),), last), 1, before, then, True)
-            return self.put((SPLIT, (first, after)))
+            broken = self.behind(lambda last: self.letters(((10, 10),), last), 1, before, then, True)
+            return self.put((SPLIT, (first, broken)))
 
         def ends(last: int) -> int:
             end = self.put((END, last))

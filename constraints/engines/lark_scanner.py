@@ -28,15 +28,16 @@ class Place:
     nothing can match later. number: counts the places of its scanner.
     """
 
-    __slots__ = ("_ends", "_labels", "_names", "dead", "entries", "hit", "keep", "next", "number", "scanner")
+    __slots__ = ("_ends", "_labels", "_names", "classes", "dead", "entries", "hit", "keep", "next", "number", "scanner")
 
     def __init__(self, scanner: Scanner, entries: tuple[tuple[int, State], ...], hit: tuple[int, str] | None) -> None:
         self.scanner, self.entries, self.hit, self.dead = scanner, entries, hit, not entries
         self.number = len(scanner.places)
         self.keep = max((state.keep for _, state in entries), default=0)
-        self.next: list[Place | None | bool] = [False] * 256
+        self.next: list[Place | bool | None] = [False] * 256
         self._labels: dict[str, bool] = {}
-        self._ends: tuple[int, str] | None | bool = False
+        self._ends: tuple[int, str] | bool | None = False
+        self.classes: list[int] | None = None
         self._names: tuple[str, ...] | None = None
 
     def step(self, byte: int) -> Place | None:
@@ -182,8 +183,10 @@ class Scanner:
 
     def bytes_of(self, place: Place) -> list[int]:
         """One byte of each class that the place tells apart."""
-        found = {byte for n, state in place.entries for byte in self.terminals[n].bytes_of(state)}
-        return sorted(found)
+        if place.classes is None:
+            found = {byte for n, state in place.entries for byte in self.terminals[n].bytes_of(state)}
+            place.classes = sorted(found)
+        return place.classes
 
     def successors(self, place: Place) -> Iterator[Place]:
         """Every place one byte further, some more than once."""

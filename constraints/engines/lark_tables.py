@@ -6,6 +6,7 @@ spellings are keywords is taken from the lexer objects that Lark itself built.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +36,7 @@ class Stack:
     fed: dict[str, Stack | None] = field(default_factory=dict)
     accepted: frozenset[str] | None = None
     ends: bool | None = None
+    completed: bool | None = None
     spots: dict[Any, Any] = field(default_factory=dict)
 
     def push(self, state: int) -> Stack:
@@ -72,8 +74,14 @@ class Tables:
         self._lexer = lexer.lexer if conf.postlex else lexer
         if not isinstance(self._lexer, BasicLexer | ContextualLexer):
             raise ConstraintError("the Lark object has a lexer of its own; use lexer='contextual' or lexer='basic'")
-        self._words = self._all_words()
-        self.scanners = {state: self.scanner(state) for state in self.rows}
+        try:
+            self._words = self._all_words()
+            self.scanners = {state: self.scanner(state) for state in self.rows}
+        except re.error as error:  # each terminal is a pattern, but all of them together are not
+            raise ConstraintError(
+                f"the terminals of the grammar cannot stand in one regular expression: {error}; a reference to a group "
+                f"by number is the usual reason"
+            ) from None
         self.reach = max((each.reach for each in self._scanners.values()), default=0)
 
     def scanner(self, state: int) -> Scanner:
@@ -186,7 +194,7 @@ def _check_options(lark: Lark) -> None:
     options = lark.options
     if options.parser != "lalr":
         raise ConstraintError(
-            f"the Lark object was made with parser={options.parser!r}, which cannot be followed token by token; make it "
+            f"the Lark object was made with parser={options.parser!r}, which cannot be followed byte by byte; make it "
             f"with parser='lalr', or give an ambiguous grammar in llguidance's dialect (dialect='llguidance')"
         )
     if options.use_bytes:
@@ -202,9 +210,10 @@ def _check_options(lark: Lark) -> None:
     if postlex is not None:
         kind = type(postlex)
         same = isinstance(postlex, Indenter) and all(
-            getattr(kind, name) is getattr(Indenter, name) for name in ("process", "_process", "handle_NL", "always_accept")
+            getattr(kind, name) is getattr(Indenter, name)
+            for name in ("process", "_process", "handle_NL", "always_accept")
         )
         if not same:
             raise ConstraintError(
-                f"the postlex {kind.__name__} is not lark.indenter.Indenter with its own methods, and cannot be followed"
+                f"the postlex {kind.__name__} is not lark.indenter.Indenter with its own methods; leave it out"
             )
