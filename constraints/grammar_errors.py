@@ -71,7 +71,7 @@ def _where(grammar: str, name: str) -> tuple[int, int] | None:
 
 def _conflict(text: str, grammar: str) -> str:
     """Two rules that LALR(1) cannot tell apart by the next terminal."""
-    rules = list(dict.fromkeys(f"{name}: {body}" for name, body in _RULES.findall(text)))
+    rules = sorted({f"{name}: {body}" for name, body in _RULES.findall(text)})
     after = re.search(r"Terminal\('([^']+)'\)", text)
     seen = "the end of the text" if after and after[1] == "$END" else f"a {after[1]}" if after else "the same terminal"
     return (

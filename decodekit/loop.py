@@ -10,7 +10,7 @@ from torch import Tensor
 
 from decodekit import noise
 from decodekit.kit import Kit
-from decodekit.roles import Choice, Proposal, Round
+from decodekit.roles import Choice, Proposal, Round, Watcher
 from decodekit.rows import NONE, Rows
 
 _TOLD: Final = 2  # dead rows of a group and round that are explained
@@ -28,11 +28,15 @@ def decode(kit: Kit, rows: Rows) -> Generator[Round, None, None]:
     while len(rows):
         ask = kit.proposer.propose(rows)
         rows.write(ask.at, ask.guess, ask.guess != NONE)  # a guess is a token written past the final text
-        logits = kit.scorer.read(rows, ask.at, ask.only)  # [R, K, V], of the tokens AT ask.at
+        # [R, K, V], of the tokens AT ask.at; whoever looked ahead has read them in the round before
+        logits = kit.scorer.read(rows, ask.at, ask.only) if ask.known is None else ask.known
         warped, choice = kit.judge(rows, ask, logits)
         going = ~rows.done
         take = choice.take & (ask.at != NONE) & (ask.at < rows.limit[:, None]) & going[:, None]
         before = rows.commit(ask.at, choice.tokens, take)
+        for stop in kit.stops:
+            if isinstance(stop, Watcher):  # it judges by what was taken, so it must see that first
+                stop.watch(rows, ask, logits, choice, take)
         take = _settle(kit, rows, ask, choice, take, before)
         what = Round(number, rows, ask, logits, warped, choice, take, before, going & rows.done)
         for observer in kit.observers:

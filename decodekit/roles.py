@@ -28,6 +28,8 @@ class Proposal:
     depth: how many layers are asked for, or None for all. Reserved.
     by: who guessed, a word for the trace.
     pinned: [R, K] bool, guesses that are taken as they are where allowed, weighed like a free choice, or None.
+    known: [R, K, V] logits of the tokens at `at` that the proposer has read already (looking ahead): the loop reads
+        nothing. None as a rule.
     """
 
     at: Tensor
@@ -38,6 +40,7 @@ class Proposal:
     depth: int | None = None
     by: str = ""
     pinned: Tensor | None = None
+    known: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class Choice:
     law: [R, K, V] logits of the processed target (after warpers and constraint), borrowed for the trace, or None where
         the selector never makes them.
     dead: [R] bool, rows in which no token is allowed, or None. The loop ends them with weight zero.
+    why: [R, K] index into `words`, why each was taken, for the trace; or None.
+    told: numbers about this round's rows for the trace, each a name and [R].
     """
 
     tokens: Tensor
@@ -57,6 +62,9 @@ class Choice:
     logw: Tensor | None = None
     law: Tensor | None = None
     dead: Tensor | None = None
+    why: Tensor | None = None
+    words: tuple[str, ...] = ()
+    told: tuple[tuple[str, Tensor], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +173,14 @@ class Stop(Protocol):
 
         `before` [R] is `n` when the round began: only `tokens[before:n]` are new, unless rows were moved.
         """
+
+
+@runtime_checkable
+class Watcher(Protocol):
+    """A stop that judges by the laws: it is shown what was taken before it is asked."""
+
+    def watch(self, rows: Rows, ask: Proposal, logits: Tensor, choice: Choice, take: Tensor) -> None:
+        """After the commit: `logits` [R, K, V] of the model, `take` [R, K] bool what became final, before any cut."""
 
 
 @runtime_checkable
