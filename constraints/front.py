@@ -8,7 +8,10 @@ import types
 from collections.abc import Iterable
 from typing import Any, Final, Literal, get_args, get_origin
 
+from lark import Lark
+
 from decodekit.about import about_of
+from decodekit.constraints.cfg import Cfg
 from decodekit.constraints.choice import Choice
 from decodekit.constraints.json_schema import JsonSchema
 from decodekit.constraints.json_source import is_type
@@ -45,6 +48,8 @@ def constraint_of(value: Any) -> Any:
         return Choice(_texts(get_args(value), str(value)))
     if isinstance(value, list | tuple | set | frozenset):
         return Choice(_texts(sorted(value, key=str) if isinstance(value, set | frozenset) else value, "the list"))
+    if isinstance(value, Lark):
+        return Cfg(value)
     if type(value).__module__.split(".")[0] == "outlines":
         return _from_outlines(value)
     if is_type(value) or isinstance(value, dict | types.UnionType | types.GenericAlias):
@@ -53,7 +58,8 @@ def constraint_of(value: Any) -> Any:
         return JsonSchema(value)
     if isinstance(value, str):
         raise ConstraintError(
-            f"the text {value[:40]!r} may be a pattern, a schema or a grammar; say which: regex(...), json_schema(...)"
+            f"the text {value[:40]!r} may be a pattern, a schema or a grammar; say which: "
+            f"regex(...), json_schema(...), cfg(...)"
         )
     raise ConstraintError(f"{_named(value)} is no constraint; give {_KINDS}")
 
@@ -98,6 +104,8 @@ def _from_outlines(value: Any) -> Any:
                 f"write json_schema(schema, whitespace='flexible')"
             )
         return JsonSchema(value.schema)
+    if kind == "CFG":
+        return Cfg(value.definition)
     if kind == "Choice":
         return Choice(_texts(value.items, "the outlines Choice"))
     try:

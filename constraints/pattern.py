@@ -11,7 +11,7 @@ import importlib
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from decodekit.errors import ConstraintError
@@ -211,22 +211,23 @@ def _category(name: str, ascii_only: bool) -> Ranges:
     r"""The ranges of `\d`, `\s`, `\w` and their opposites, asked of Python."""
     kind = name.removeprefix("CATEGORY_")
     negated = kind.startswith("NOT_")
-    tests: dict[str, Callable[[str], bool]] = {
-        "DIGIT": str.isdecimal,
-        "SPACE": str.isspace,
-        "WORD": lambda letter: letter == "_" or letter.isalnum(),
-    }
-    test = tests[kind.removeprefix("NOT_")]
-    found = _tidy((i, i) for i in range(128 if ascii_only else LAST + 1) if test(chr(i)))
+    letter = {"DIGIT": r"\d+", "SPACE": r"\s+", "WORD": r"\w+"}[kind.removeprefix("NOT_")]
+    runs = re.finditer(letter, _letters(127 if ascii_only else LAST))  # surrogates are in none of the three
+    found = _tidy((run.start(), run.end() - 1) for run in runs)
     if ascii_only and kind.endswith("SPACE"):  # bytes.isspace and str.isspace differ on four separators
         found = _tidy((ord(letter), ord(letter)) for letter in " \t\n\r\f\v")
     return _inverse(found) if negated else found
 
 
 @functools.cache
+def _letters(last: int) -> str:
+    return "".join(map(chr, range(last + 1)))
+
+
+@functools.cache
 def _cased() -> tuple[str, ...]:
-    """Every character that has another case."""
-    letters = map(chr, range(LAST + 1))
+    """Every character that has another case; planes 2 and above hold ideographs only, which have none."""
+    letters = map(chr, range(0x20000))
     return tuple(letter for letter in letters if letter.lower() != letter or letter.upper() != letter)
 
 

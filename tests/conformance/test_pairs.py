@@ -73,6 +73,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "choice": {"options": ("ab", "at", "b")},
     "json_schema": {"schema": {"type": "boolean"}},
     "sql": {"schema": "CREATE TABLE a (b INTEGER, t TEXT)"},
+    "cfg": {"grammar": 'start: "a" "b"~0..2'},
 }
 PROMPTS, MOST, SAMPLES, HORIZON = [[1, 2], [3], [2, 1, 1]], [6, 3, 5], 300, 2
 

@@ -143,6 +143,8 @@ def made(name: str) -> Any:
     cls = registry.load(name)
     if name == "sql":  # one of two options that are both optional
         return cls(schema="CREATE TABLE t (a TEXT)")
+    if name == "cfg":  # a text, but not any text
+        return cls(grammar='start: "a"')
     if name == "fast_slow":  # guidance alone can do without
         return cls(slow="a")
     if name == "lantern":

@@ -1,0 +1,179 @@
+"""Whether a text can be completed: no dead ends.
+
+The tables of a grammar without conflicts shift only what can be completed, so the parser's side is mostly settled. The
+lexer's is not: a terminal may be hidden by others in every text, or by what the lexeme before it would still swallow.
+Both are proved once per grammar, by a text for every terminal in every state after every terminal. Where the proof
+fails, completions are searched for one by one, up to a bound; beyond it a text counts as possible.
+"""
+
+from __future__ import annotations
+
+import heapq
+from itertools import count
+from typing import Any, Final
+
+from lark.parsers.lalr_analysis import LALR_Analyzer
+
+from decodekit.constraints.engines.lark_automaton import State, Terminal
+from decodekit.constraints.engines.lark_scanner import Place, Scanner
+from decodekit.constraints.engines.lark_tables import QUOTED, Stack, Tables
+
+WORDS: Final = 12
+"""How many texts of a terminal are tried."""
+STACKS: Final = 3_000
+"""How many parser stacks are looked at for a completion."""
+
+Seam = frozenset[tuple[Terminal, State]]
+"""What the lexeme before could still become: terminals that must not match any more."""
+
+
+class Future:
+    """What the terminals of a grammar allow after one another.
+
+    plain: whether the tables have no conflict that Lark resolved. clear: whether every terminal of every LALR state can
+    be written there, whatever was before.
+    """
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+        self.plain = not _conflicts(tables)
+        self._words: dict[str, list[bytes]] = {}
+        self._checked: dict[tuple[Scanner, Seam], bool] = {}
+        self._gaps = [word for name in sorted(tables.ignored) for word in self.words(name)[:2]]
+        self.clear = self._all_clear()
+
+    def words(self, name: str) -> list[bytes]:
+        """Some texts of a terminal, shortest first."""
+        if name not in self._words:
+            definition = self.tables.lark.parser.lexer_conf.terminals_by_name.get(name.removeprefix(QUOTED))
+            found = list[bytes]()
+            if definition is not None and definition.pattern.type == "str":
+                found = [definition.pattern.value.encode()]
+            elif definition is not None:
+                terminal = self.tables.terminal(definition)
+                start = terminal.start(b"", False)
+                for byte in terminal.bytes_of(start):
+                    after = terminal.step(start, byte)
+                    rest = None if after is None else b"" if after.hit else terminal.shortest(after)
+                    if rest is not None:
+                        found.append(bytes([byte]) + rest)
+                        if after is not None and not rest and (more := terminal.shortest(after)) is not None:
+                            found.append(bytes([byte]) + more)
+            self._words[name] = sorted(found, key=lambda word: (len(word), word))[:WORDS]
+        return self._words[name]
+
+    def follows(self, place: Place, stack: Stack) -> bool:
+        """Whether all that the parser may want after `stack` can be written although `place` could read on."""
+        return self.free(self.tables.scanners[stack.state], seam(place))
+
+    def free(self, scanner: Scanner, before: Seam) -> bool:
+        """Whether every terminal of `scanner` can be written after `before`."""
+        key = (scanner, before)
+        if key not in self._checked:
+            names = [name for name in scanner.names if name not in self.tables.ignored and not name.startswith(QUOTED)]
+            self._checked[key] = all(self.written(scanner, name, before) is not None for name in names)
+        return self._checked[key]
+
+    def written(self, scanner: Scanner, name: str, before: Seam) -> Seam | None:
+        """The seam after some text that `scanner` reads as `name`, after ignored ones, and that ends `before`."""
+        for gap in (b"", *self._gaps):
+            for word in self.words(name):
+                after = self.read(scanner, gap + word, name) if _ends(before, gap + word) else None
+                if after is not None:
+                    return after
+        return None
+
+    def read(self, scanner: Scanner, text: bytes, name: str) -> Seam | None:
+        """The seam where all of `text` is read as ignored terminals and then `name`; None where it is not."""
+        at, upto, here, last = 0, 0, scanner.first(b"", False), ""
+        while at < len(text):
+            after = here.step(text[at])
+            if after is None or (after.dead and at + 1 < len(text)):
+                if after is not None and after.hit:
+                    upto, last = at + 1 - after.hit[0], after.hit[1]
+                if last not in self.tables.ignored or not last:
+                    return None
+                at, here, last = upto, scanner.first(b"", False), ""
+                continue
+            at, here = at + 1, after
+            if after.hit:
+                upto, last = at - after.hit[0], after.hit[1]
+        return seam(here) if upto == len(text) and last == name else None
+
+    def _all_clear(self) -> bool:
+        """For every state that a terminal leads to, after every text that this terminal was shown to have there."""
+        tables = self.tables
+        if tables.reach:  # what was before a lexeme matters, so one text proves nothing
+            return False
+        known = tables.lark.parser.lexer_conf.terminals_by_name
+        for state, row in tables.rows.items():  # is there one that the parser needs and the lexer never gives it?
+            if any(
+                name in known and (name in tables.ignored or name not in tables.scanners[state].names) for name in row
+            ):
+                return False
+        scanners = dict.fromkeys(tables.scanners.values())
+        nothing: Seam = frozenset()
+        ends: dict[str, set[Seam]] = {}
+        for scanner in scanners:
+            for name in scanner.names:
+                after = self.written(scanner, name, nothing)
+                if after is None and name not in tables.ignored and not name.startswith(QUOTED):
+                    return False
+                ends.setdefault(name, set()).add(after or nothing)
+        lines = getattr(tables.indenter, "NL_type", "")
+        reached: dict[int, set[str]] = {tables.first_state: set()}
+        for row in tables.rows.values():
+            for name, (shift, target) in row.items():
+                if shift and (name in ends or not name.islower()):
+                    reached.setdefault(target, set()).add(name if name in ends else lines)
+        for state, names in reached.items():
+            for name in {*names, *tables.ignored}:
+                if not all(self.free(tables.scanners[state], before) for before in ends.get(name, ())):
+                    return False
+        return True
+
+    def completed(self, stack: Stack) -> bool:
+        """Whether some terminals lead from `stack` to the end, lexing aside; shorter stacks are tried first."""
+        tick, seen = count(), {stack}
+        open_: list[tuple[int, int, Stack]] = [(stack.height, next(tick), stack)]
+        while open_:
+            _, _, here = heapq.heappop(open_)
+            if self.tables.ends(here):
+                return True
+            for name in self.tables.accepted(here):
+                after = self.tables.feed(here, name)
+                if after is not None and after not in seen:
+                    seen.add(after)
+                    heapq.heappush(open_, (after.height, next(tick), after))
+            if len(seen) > STACKS:
+                return True
+        return False
+
+
+def seam(place: Place) -> Seam:
+    """What a place could still become."""
+    return frozenset((place.scanner.terminals[n], state) for n, state in place.entries)
+
+
+def _ends(before: Seam, text: bytes) -> bool:
+    """Whether `text` ends all that was open, without a match."""
+    for terminal, state in before:
+        here: State | None = state
+        for byte in text:
+            here = terminal.step(here, byte) if here is not None else None
+            if here is None or here.hit:
+                break
+        if here is not None and (here.hit or terminal.lives(here)):
+            return False
+    return True
+
+
+def _conflicts(tables: Tables) -> bool:
+    """Whether Lark resolved a conflict, by shifting or by priority; then tables may shift into a dead end."""
+    analysis: Any = LALR_Analyzer(tables.lark.parser.parser_conf, debug=False, strict=False)
+    analysis.compute_lalr()
+    return any(
+        len(rules) > 1 or sign in items.transitions
+        for items in analysis.lr0_itemsets
+        for sign, rules in items.lookaheads.items()
+    )

@@ -1,0 +1,245 @@
+"""A stock Lark grammar as a machine over bytes: what Lark's LALR parser would read, one byte at a time.
+
+A spot is a parser stack, a place inside the lexeme that has begun, and the spot that holds if that lexeme ends where it
+matched last. The second runs along in parallel, so nothing is ever read twice; it takes over when the first dies.
+"""
+
+from __future__ import annotations
+
+import heapq
+from itertools import count
+from typing import Any, Final
+
+from decodekit.constraints.engines.lark_future import Future
+from decodekit.constraints.engines.lark_layers import Indented, Plain
+from decodekit.constraints.engines.lark_scanner import Place
+from decodekit.constraints.engines.lark_tables import Stack, Tables
+
+SPOTS: Final = 200_000
+"""How many spots are kept to be found again."""
+SEARCH: Final = 3_000
+"""How many spots are looked at for a completion, before a text counts as possible."""
+
+
+class Spot:
+    """A place in a text; compared by identity, since equal spots are one object.
+
+    stack, layer: what all lexemes before have led to. place: inside the open lexeme. begun: whether it has a byte.
+    other: the spot if the lexeme ends at its last match; None where it has none, or the parser refuses that.
+    recent: the last bytes, where a terminal looks at them. count: :meth:`Layer.count`.
+    """
+
+    __slots__ = ("begun", "count", "fate", "layer", "next", "other", "place", "recent", "stack")
+
+    def __init__(
+        self, stack: Stack, layer: Any, place: Place, begun: bool, other: Spot | None, recent: bytes, count: int
+    ) -> None:
+        self.stack, self.layer, self.place, self.begun = stack, layer, place, begun
+        self.other, self.recent, self.count = other, recent, count
+        self.next: dict[int, Spot | None] = {}
+        self.fate: bool | None = None
+
+
+class Reader:
+    """The machine (:class:`decodekit.constraints.engines.states.Machine`) of a grammar.
+
+    unknown: how often the bound of a search for a completion was met.
+    """
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+        self.layer = Indented(tables) if tables.indenter is not None else Plain(tables)
+        self.counts = tables.indenter is not None
+        self.future = Future(tables)
+        self.unknown = 0
+        self._spots: dict[Any, Spot] = {}
+        self._root = Stack(tables.first_state, None, 0)
+
+    def first(self) -> Spot:
+        """Before the text."""
+        return self.fresh(self._root, self.layer.first(), b"")
+
+    def fresh(self, stack: Stack, layer: Any, recent: bytes) -> Spot:
+        """Before a lexeme."""
+        key = (layer, recent)
+        found: Spot | None = stack.spots.get(key)
+        if found is None:
+            reach = self.tables.reach
+            place = self.tables.scanners[stack.state].first(recent, len(recent) < reach)
+            found = stack.spots[key] = Spot(stack, layer, place, False, None, recent, -1)
+        return found
+
+    def step(self, state: Spot, byte: int) -> Spot | None:
+        """After one more byte; None where no text of the grammar goes on like that."""
+        after = self.read(state, byte)
+        return after if after is not None and self.alive(after) else None
+
+    def leap(self, state: Spot, text: bytes) -> Spot | None:
+        """After all bytes of a token."""
+        after = self.run(state, text)
+        return after if after is not None and self.alive(after) else None
+
+    def run(self, spot: Spot, text: bytes) -> Spot | None:
+        """As the lexer and the parser would go, whether or not the text can be completed."""
+        here: Spot | None = spot
+        for byte in text:
+            assert here is not None
+            here = here.next[byte] if byte in here.next else self.read(here, byte)
+            if here is None:
+                return None
+        return here
+
+    def read(self, spot: Spot, byte: int) -> Spot | None:
+        """One byte of :meth:`run`."""
+        if byte not in spot.next:
+            spot.next[byte] = self._read(spot, byte)
+        return spot.next[byte]
+
+    def _read(self, spot: Spot, byte: int) -> Spot | None:
+        place = spot.place.step(byte)
+        if place is None:  # the lexeme is over, where it matched last
+            return None if spot.other is None else self.read(spot.other, byte)
+        count = self.layer.count(place, spot.count, byte) if self.counts else -1
+        recent = spot.recent + bytes([byte]) if self.tables.reach or place.keep or place.hit else b""
+        if place.hit is not None:
+            other = self._committed(spot, place.hit, recent, count)
+        else:
+            other = None if spot.other is None else self.read(spot.other, byte)
+        if place.dead:
+            return other
+        kept = self.tables.reach + place.keep
+        return self._spot(spot.stack, spot.layer, place, other, recent[-kept:] if kept else b"", count)
+
+    def _committed(self, spot: Spot, hit: tuple[int, str], recent: bytes, count: int) -> Spot | None:
+        """The spot if the lexeme ends with the match `hit`, after the bytes read since."""
+        age, name = hit
+        found = self.layer.take(spot.stack, spot.layer, name, count)
+        if found is None:
+            return None
+        upto = len(recent) - age
+        reach = self.tables.reach
+        fresh = self.fresh(*found, recent[max(0, upto - reach) : upto] if reach else b"")
+        return self.run(fresh, recent[upto:]) if age else fresh
+
+    def _spot(self, stack: Stack, layer: Any, place: Place, other: Spot | None, recent: bytes, count: int) -> Spot:
+        if other is not None and other.begun:
+            other = self._without(other, place.entries)
+        key = (id(stack), layer, place, id(other), recent, count)
+        found = self._spots.get(key)
+        if found is None:
+            if len(self._spots) > SPOTS:
+                self._spots.clear()
+            found = self._spots[key] = Spot(stack, layer, place, True, other, recent, count)
+        return found
+
+    def _without(self, spot: Spot | None, entries: Any) -> Spot | None:
+        """`spot` less the readings whose open lexeme is `entries`: one before has the same, so theirs never win."""
+        if spot is None or not spot.begun:
+            return spot
+        other = self._without(spot.other, entries)
+        if spot.place.entries == entries:
+            return other
+        if other is spot.other:
+            return spot
+        return self._spot(spot.stack, spot.layer, spot.place, other, spot.recent, spot.count)
+
+    def alive(self, spot: Spot) -> bool:
+        """Whether some text completes what was read."""
+        if spot.fate is None:
+            spot.fate = self._alive(spot)
+        return spot.fate
+
+    def _alive(self, spot: Spot) -> bool:
+        if not self._hopeful(spot):
+            return False
+        if not self.future.clear:
+            return self._searched(spot)
+        if not spot.begun:
+            return self._onward(spot.stack)
+        if self.layer.finds(spot.stack, spot.layer, spot.place, spot.count, self._onward):
+            return True
+        other = spot.other
+        if other is None or not self.alive(other):
+            return False
+        simple = not other.begun and self.future.follows(spot.place, other.stack)
+        return simple or self._searched(spot)
+
+    def _hopeful(self, spot: Spot) -> bool:
+        """Whether the lexemes that are open could be taken; what comes after them is left out of sight."""
+        if not spot.begun or self.layer.finds(spot.stack, spot.layer, spot.place, spot.count, None):
+            return True
+        return spot.other is not None and self._hopeful(spot.other)
+
+    def _onward(self, stack: Stack) -> bool:
+        """Whether the parser can come to an end."""
+        if stack.completed is None:
+            stack.completed = self.future.plain or self.future.completed(stack)
+        return stack.completed
+
+    def _searched(self, spot: Spot) -> bool:
+        """Whether some text leads to the end, byte by byte; lower stacks first. True too where the bound is met."""
+        tick, came = count(), dict[Spot, Spot | None]({spot: None})
+        open_: list[tuple[int, int, Spot]] = [(0, next(tick), spot)]
+        while open_:
+            cost, _, here = heapq.heappop(open_)
+            if here.fate or self.final(here):
+                back: Spot | None = here
+                while back is not None:
+                    back.fate, back = True, came[back]
+                return True
+            if here.fate is False:
+                continue
+            for byte in self.bytes_of(here):
+                after = self.read(here, byte)
+                if after is not None and after not in came and self._hopeful(after):
+                    came[after] = here
+                    heapq.heappush(open_, (cost + 1 + 2 * (after.stack.height - here.stack.height), next(tick), after))
+            if len(came) > SEARCH:
+                self.unknown += 1
+                return True
+        for here in came:
+            here.fate = False
+        return False
+
+    def bytes_of(self, spot: Spot) -> list[int]:
+        """One byte of each class that the spot tells apart."""
+        out, here = set[int](), spot
+        while True:
+            out.update(here.place.scanner.bytes_of(here.place))
+            if self.counts:
+                out.update((9, 10, 32))
+            if here.other is None:
+                return sorted(out)
+            here = here.other
+
+    def final(self, state: Spot) -> bool:
+        """Whether the text may end here."""
+        here: Spot | None = state
+        while here is not None and here.begun:
+            ended = here.place.end()
+            here = self._committed(here, ended, here.recent, here.count) if ended else here.other
+        return here is not None and self.layer.ends(here.stack, here.layer)
+
+    def said(self, state: Spot) -> str:
+        """The terminals that may come next, in the grammar's own names."""
+        shown = list(dict.fromkeys(self._shown(name) for name in self.expected(state)))
+        if self.final(state):
+            shown.append("the end of the text")
+        more = [f"or one of {len(shown) - 12} more"] if len(shown) > 12 else []
+        return "expected " + ", ".join(shown[:12] + more) if shown else ""
+
+    def expected(self, spot: Spot) -> list[str]:
+        """Names of the terminals that the open lexeme may become or, at its end, that may come next."""
+        out = list[str]()
+        here: Spot | None = spot
+        while here is not None:
+            names = self.layer.names(here.stack, here.place)
+            out += [n for n in names if n not in self.tables.ignored and here.place.can(n)]
+            here = here.other
+        return sorted(set(out))
+
+    def _shown(self, name: str) -> str:
+        terminal = self.tables.lark.parser.lexer_conf.terminals_by_name.get(name)
+        if terminal is not None and terminal.pattern.type == "str":
+            return repr(terminal.pattern.value)
+        return name
