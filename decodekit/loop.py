@@ -12,6 +12,7 @@ from decodekit import noise
 from decodekit.kit import Kit
 from decodekit.roles import Choice, Proposal, Round
 from decodekit.rows import NONE, Rows
+from decodekit.trees import decide
 
 _TOLD: Final = 2  # dead rows of a group and round that are explained
 _REMARKS: Final = 64  # ... and of a run: where rows die in masses, more of them says nothing new
@@ -26,15 +27,12 @@ def decode(kit: Kit, rows: Rows) -> Generator[Round, None, None]:
     kit.proposer.start(rows)
     number = 0
     while len(rows):
-        ask = kit.proposer.propose(rows)
-        rows.write(ask.at, ask.guess, ask.guess != NONE)  # a guess is a token written past the final text
-        logits = kit.scorer.read(rows, ask.at, ask.only)  # [R, K, V], of the tokens AT ask.at
-        warped, choice = kit.judge(rows, ask, logits)
+        ask, logits, warped, choice, refused = decide(kit, rows, kit.proposer.propose(rows))
         going = ~rows.done
         take = choice.take & (ask.at != NONE) & (ask.at < rows.limit[:, None]) & going[:, None]
         before = rows.commit(ask.at, choice.tokens, take)
         take = _settle(kit, rows, ask, choice, take, before)
-        what = Round(number, rows, ask, logits, warped, choice, take, before, going & rows.done)
+        what = Round(number, rows, ask, logits, warped, choice, take, before, going & rows.done, refused)
         for observer in kit.observers:
             observer.round(what)
         yield what

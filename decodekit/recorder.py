@@ -7,6 +7,7 @@ tensors [R, K] and turned into columns every :data:`FLUSH` rounds.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from decodekit.cost import Cost
-from decodekit.roles import Round
+from decodekit.roles import Refused, Round
 from decodekit.rows import NONE, Fact, Rows
 from decodekit.trace import EVENT_COLUMNS, FACT_COLUMNS, MORE_COLUMNS, Array, Trace, joined
 from decodekit.uncertainty import Reading
@@ -95,6 +96,10 @@ class Recorder:
             cells["top_logps"], cells["top_ids"] = top.values, top.indices
             cells["varentropy"] = Reading(what.logits).varentropy
         cells["entropy"] = -torch.linalg.vecdot(law.exp(), law.clamp(min=_LEAST))  # three times faster than entr
+        if ask.who is not None:
+            cells["by"] = self._words_of(ask.who, ask.words)
+        if what.refused is not None:
+            _append(cells, what.refused, None if ask.who is None else ask.words, self._words_of)
         lines = {"group": rows.group, "slot": rows.sample}
         self._kept.append(_Kept(what.number, self._word(ask.by), cells, lines))
         totals = {label: (one.calls, one.fed) for label, one in self._cost.models.items()}
@@ -173,6 +178,10 @@ class Recorder:
             self._words.append(by)
         return self._words.index(by)
 
+    def _words_of(self, who: Tensor, words: tuple[str, ...]) -> Tensor:
+        """Codes [R, K] of who guessed."""
+        return torch.tensor([self._word(word) for word in words], device=who.device)[who.clamp(min=0)]
+
     def _flush(self) -> None:
         kept, self._kept = self._kept, []
         for _, same in groupby(kept, key=_Kept.shape):
@@ -232,7 +241,7 @@ def _events(kept: list[_Kept]) -> dict[str, Array]:
 
     line = np.arange(shape[1])[None, :, None]
     number = np.array([one.number for one in kept])[:, None, None]
-    word = np.array([one.word for one in kept])[:, None, None]
+    word = cells("by") if "by" in kept[0].cells else np.array([one.word for one in kept])[:, None, None]
     group, slot = (torch.stack([k.lines[n] for k in kept]).cpu().numpy()[..., None] for n in ("group", "slot"))
     logp, logq, entropy = cells("logp"), cells("logq"), cells("entropy")
     values = {
@@ -255,6 +264,27 @@ def _events(kept: list[_Kept]) -> dict[str, Array]:
         if name in kept[0].cells:
             columns[name] = np.stack([cells(name)] * 2, 3)[mask].astype(kind)
     return columns
+
+
+def _append(
+    cells: dict[str, Tensor],
+    refused: Refused,
+    words: tuple[str, ...] | None,
+    coded: Callable[[Tensor, tuple[str, ...]], Tensor],
+) -> None:
+    """More columns: what a tree guessed beside the chain that was walked."""
+    known = {"at": refused.at, "guess": refused.token, "tokens": refused.token, "guess_logp": refused.logp}
+    if refused.logq is not None:
+        known["logq"] = refused.logq
+    if words is not None and refused.who is not None:
+        known["by"] = coded(refused.who, words)
+    count = refused.at.shape[1]
+    for name, cell in cells.items():
+        more = known.get(name)
+        if more is None:  # nothing is known of it
+            fill = False if cell.dtype == torch.bool else torch.nan if cell.is_floating_point() else NONE
+            more = cell.new_full((cell.shape[0], count, *cell.shape[2:]), fill)
+        cells[name] = torch.cat([cell, more.to(cell.dtype)], 1)
 
 
 _FIRST: Final = ("at", "guess", "tokens", "took")
