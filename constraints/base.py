@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
-from collections.abc import Sequence
 from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from decodekit.constraints.cursor import FORCED, Bits, Compiled, Cursor
+from decodekit.canonicality import canonicality_of
+from decodekit.constraints.cursor import FORCED, Bits, Compiled, Cursor, forced_text, stuck
+from decodekit.constraints.masks import Masks, Pace
+from decodekit.constraints.place import Place
+from decodekit.constraints.steering import Steering
 from decodekit.constraints.vocabulary import Vocabulary, vocabulary_of
 from decodekit.errors import ConstraintError
 from decodekit.follower import Follower
@@ -22,20 +24,6 @@ __all__ = ["Bits", "Bound", "Compiled", "Cursor", "vocabulary_for"]
 
 REMEMBERED: Final = 256
 """Texts whose verdicts are remembered; clones ask for them within a few rounds or never."""
-
-
-class _Place:
-    """Where one row is. `at` tokens of the row were read (prompt included); at `over` stands an end of text or a token
-    that is not allowed, after which the row is no longer followed.
-    """
-
-    __slots__ = ("at", "cursor", "ended", "over")
-
-    def __init__(self, cursor: Cursor, at: int, over: int = NONE, ended: bool = False) -> None:
-        self.cursor, self.at, self.over, self.ended = cursor, at, over, ended
-
-    def fork(self) -> _Place:
-        return _Place(self.cursor.fork(), self.at, self.over, self.ended)
 
 
 class Bound(Follower):
@@ -53,14 +41,34 @@ class Bound(Follower):
         self._size = run.model.vocab
         self.dear = bool(getattr(compiled, "dear", False))
         """Whether a check costs more than a round of the search: it runs Python code of the user's."""
+        self._pace = Pace()
+        self._steering: Steering | None = None
         self._eos = tuple(i for i in dict.fromkeys(run.eos) if 0 <= i < self._size)
         self._first = compiled.start()
-        self._places: list[_Place] | None = None
+        self._places: list[Place] | None = None
         self._verdicts: OrderedDict[bytes, dict[int, bool]] = OrderedDict()  # by text, of the latest texts
-        if not self._first.is_complete() and _stuck(self._first):
+        if not self._first.is_complete() and stuck(self._first):
             raise ConstraintError(
                 f"no text of the constraint can be written with the tokens of {run.model.name}; "
                 f"use characters that its tokenizer knows, or another model"
+            )
+
+    @property
+    def patience(self) -> int:
+        """How many checks cost as much as a mask, measured as they are made (:mod:`decodekit.lazy`)."""
+        return self._pace.patience
+
+    def steer(self, rows: Rows) -> None:
+        """From now on allow only what can still be completed before `rows.limit`, the end of text included.
+
+        Raises ConstraintError where a row has no room for the shortest text.
+        """
+        self._steering = Steering(self.compiled, int(bool(self._eos)))
+        room = int((rows.limit - rows.n).min())
+        if self._steering.least > room:
+            raise ConstraintError(
+                f"max_tokens={room} holds no text of the constraint: the shortest known takes {self._steering.least} "
+                f"tokens, its end included; raise max_tokens"
             )
 
     # --- following -------------------------------------------------------------------------------------------------
@@ -70,7 +78,7 @@ class Bound(Follower):
         old, taken = self._places, set[int]()
         if old is None:
             return
-        places = list[_Place]()
+        places = list[Place]()
         for i in index.tolist():
             places.append(old[i].fork() if i in taken else old[i])
             taken.add(i)
@@ -80,7 +88,7 @@ class Bound(Follower):
         """Bring the cursors of the rows `only` to their first `upto` [R] tokens; `keep` [R] of them are unchanged."""
         start, kept, until, asked = torch.stack([rows.start, keep, upto, only.long()]).tolist()
         if self._places is None:
-            self._places = [_Place(self._first.fork(), at) for at in start]
+            self._places = [Place(self._first.fork(), at) for at in start]
         chosen = [r for r, ask in enumerate(asked) if ask]
         if not chosen:
             return
@@ -89,31 +97,10 @@ class Bound(Follower):
         text = rows.tokens[:, low:width].tolist()
         for r in chosen:
             place = self._places[r]
-            self._back(place, max(kept[r], start[r]))
-            self._read(place, text[r][place.at - low : until[r] - low])
+            place.back(max(kept[r], start[r]))
+            place.read(text[r][place.at - low : until[r] - low], self._eos)
 
-    def _back(self, place: _Place, keep: int) -> None:
-        if place.over != NONE and keep <= place.over:
-            place.over, place.ended = NONE, False
-        if keep < place.at:
-            place.cursor.rollback(place.at - keep)
-            place.at = keep
-
-    def _read(self, place: _Place, tokens: Sequence[int]) -> None:
-        """Read on until an end of text or a token that is not allowed."""
-        if place.over != NONE:
-            return
-        for token in tokens:
-            if token in self._eos:
-                place.over, place.ended = place.at, place.cursor.is_complete()
-                return
-            if not place.cursor.allows(token):
-                place.over = place.at
-                return
-            place.cursor.advance(token)
-            place.at += 1
-
-    def _sync(self, rows: Rows, upto: Tensor, only: Tensor) -> list[_Place]:
+    def _sync(self, rows: Rows, upto: Tensor, only: Tensor) -> list[Place]:
         self.sync(rows, upto, only=only)
         return self._places or []
 
@@ -121,55 +108,54 @@ class Bound(Follower):
 
     def mask(self, rows: Rows, at: Tensor) -> Tensor:
         """[R, K, V] bool; see :class:`decodekit.roles.Constraint`. Rows that are done are all True."""
+        return self._masks(rows, at).booleans(rows.device)
+
+    def masked(self, rows: Rows, at: Tensor, logits: Tensor) -> Tensor:
+        """`logits` [R, K, V] with -inf where :meth:`mask` is False, without making it."""
+        begun = time.perf_counter()
+        out = self._masks(rows, at).apply(logits)
+        self._pace.masks(time.perf_counter() - begun, int((at != NONE).sum()))
+        return out
+
+    def _masks(self, rows: Rows, at: Tensor) -> Masks:
         asked = (at != NONE) & ~rows.done[:, None]  # [R, K]
         only = asked.any(1)
         first = at.masked_fill(~asked, torch.iinfo(torch.int64).max).amin(1).masked_fill(~only, 0)
         places = self._sync(rows, first, only)
         before = self.compiled.built
-        table: dict[int, tuple[int, Bits, bool]] = {}  # by identity of the mask, and whether the text may end
-        plan = np.zeros(at.shape, dtype=np.int64)  # [R, K] row of the table; row 0 allows everything
-        points, where = at.tolist(), asked.tolist()
+        out = Masks((at.shape[0], at.shape[1]), self._size, self._eos)
+        points, where, limit = at.tolist(), asked.tolist(), rows.limit.tolist()
         for r in only.nonzero()[:, 0].tolist():
-            self._along(rows, r, places[r], points[r], where[r], table, plan)
+            self._along(rows, r, places[r], points[r], where[r], limit[r], out)
         self._cost.masks += self.compiled.built - before
-        return self._unpack(table, plan, rows.device)
+        return out
 
     def _along(
-        self,
-        rows: Rows,
-        r: int,
-        place: _Place,
-        points: list[int],
-        where: list[bool],
-        table: dict[int, tuple[int, Bits, bool]],
-        plan: npt.NDArray[np.int64],
+        self, rows: Rows, r: int, place: Place, points: list[int], where: list[bool], limit: int, out: Masks
     ) -> None:
-        """Fill `plan` for one row, reading the guesses between its points; then go back to where the row stood."""
+        """Put the masks of one row, reading the guesses between its points; then go back to where the row stood."""
         home, last = place.at, max(point for point, ask in zip(points, where, strict=True) if ask)
         text = rows.tokens[r, home:last].tolist() if last > home else []
         for k, (point, ask) in enumerate(zip(points, where, strict=True)):
             if not ask:
                 continue
-            self._read(place, text[place.at - home : point - home])
+            place.read(text[place.at - home : point - home], self._eos)
             if place.over != NONE:
                 break
-            bits, complete = place.cursor.mask(), place.cursor.is_complete()
-            entry = table.setdefault(2 * id(bits) + complete, (len(table) + 1, bits, complete))
-            plan[r, k] = entry[0]
-        self._back(place, home)
+            cursor = place.cursor
+            bits = cursor.mask() if self._steering is None else self._steering.mask(cursor, limit - point)
+            out.put(r, k, bits, cursor.is_complete())
+        place.back(home)
 
-    def _unpack(
-        self, table: dict[int, tuple[int, Bits, bool]], plan: npt.NDArray[np.int64], device: torch.device
-    ) -> Tensor:
-        allowed = torch.ones(len(table) + 1, self._size, dtype=torch.bool, device=device)  # [N, V], row 0: everything
-        if table:
-            packed = np.stack([bits for _, bits, _ in table.values()])
-            plain = np.unpackbits(packed.view(np.uint8), axis=1, count=self._size, bitorder="little")
-            allowed[1:] = torch.from_numpy(plain.view(np.bool_)).to(device)
-            ends = torch.tensor([complete for _, _, complete in table.values()], device=device)
-            for i in self._eos:
-                allowed[1:, i] = ends
-        return allowed[torch.from_numpy(plan).to(device)]  # [R, K, V]
+    def narrow(self, rows: Rows, at: Tensor) -> Tensor | None:
+        """[R, V] bool, more than what may stand AT `at` [R] but known at once; None where that is everything.
+
+        Near the end of a text that is steered little is allowed: the mask then.
+        """
+        if self._steering is None:
+            return None
+        near = rows.limit - at <= self._steering.near
+        return self.mask(rows, at.masked_fill(~near, NONE)[:, None])[:, 0] if bool(near.any()) else None
 
     def admits(self, rows: Rows, at: Tensor, tokens: Tensor) -> Tensor:
         """[R, C] bool; False where a token is NONE. Rows that are done, and those without a position, are not asked."""
@@ -179,14 +165,18 @@ class Bound(Follower):
         out = [[token != NONE for token in line] for line in given]
         here = [r for r in range(len(rows)) if asked[r] and places[r].over == NONE]
         texts = self._texts(rows, here) if len(here) > 1 else [b""] * len(here)
+        room = (rows.limit - at).tolist()
+        begun, before = time.perf_counter(), self._cost.checks
         for r, text in zip(here, texts, strict=True):
+            text += b"" if self._steering is None or not text else room[r].to_bytes(8, "little", signed=True)
             known = self._verdicts.get(text) if text else {}
             if known is None:
                 known = self._verdicts[text] = {}
             new = [token for token in given[r] if token not in known and token != NONE]
-            known.update(zip(new, self._check(places[r].cursor, new), strict=True))
+            known.update(zip(new, self._check(places[r].cursor, new, room[r]), strict=True))
             self._cost.checks += len(new)
             out[r] = [token != NONE and known[token] for token in given[r]]
+        self._pace.checks(time.perf_counter() - begun, self._cost.checks - before)
         while len(self._verdicts) > REMEMBERED:
             self._verdicts.popitem(last=False)
         return torch.tensor(out, dtype=torch.bool, device=rows.device).reshape(tokens.shape)
@@ -197,11 +187,12 @@ class Bound(Follower):
         tokens = rows.tokens.cpu().numpy()
         return [b"-" + tokens[r, starts[r] : ends[r]].tobytes() for r in here]
 
-    def _check(self, cursor: Cursor, tokens: list[int]) -> list[bool]:
-        if not any(token in self._eos for token in tokens):
-            return cursor.allows_many(tokens)
-        ends = cursor.is_complete()
-        return [ends if token in self._eos else cursor.allows(token) for token in tokens]
+    def _check(self, cursor: Cursor, tokens: list[int], room: int) -> list[bool]:
+        inner = [token for token in tokens if token not in self._eos]
+        steer = self._steering
+        good = iter(cursor.allows_many(inner) if steer is None else steer.allows(cursor, inner, room))
+        ends = len(inner) < len(tokens) and cursor.is_complete()
+        return [ends if token in self._eos else next(good) for token in tokens]
 
     def complete(self, rows: Rows) -> Tensor:
         """[R] bool, whether the final text (up to its end of text, if one was written) is a whole text."""
@@ -213,7 +204,7 @@ class Bound(Follower):
         """[R] bool, whether the final text is complete and nothing may follow: ends a row where no id ends a text."""
         whole = self.complete(rows).tolist()
         places = self._places or []
-        out = [yes and (place.over != NONE or _stuck(place.cursor)) for yes, place in zip(whole, places, strict=True)]
+        out = [yes and (place.over != NONE or stuck(place.cursor)) for yes, place in zip(whole, places, strict=True)]
         return torch.tensor(out, dtype=torch.bool, device=rows.device)
 
     def forced(self, rows: Rows) -> list[list[int]]:
@@ -224,13 +215,34 @@ class Bound(Follower):
             for done, place in zip(rows.done.tolist(), places, strict=True)
         ]
 
+    def foreseen(self, rows: Rows) -> list[list[int]]:
+        """For each row the tokens that the tokenizer itself writes for the text that must come next; often empty.
+
+        The text is certain, its tokens are a guess: other spellings of it may be allowed as well.
+        """
+        places = self._sync(rows, rows.n, ~rows.done)
+        return [
+            [] if done or place.over != NONE else self._spelling(place.cursor)
+            for done, place in zip(rows.done.tolist(), places, strict=True)
+        ]
+
+    def _spelling(self, cursor: Cursor) -> list[int]:
+        vocabulary = self.compiled.vocabulary
+        text = forced_text(cursor, vocabulary)
+        if not text:
+            return self._must(cursor)
+        try:
+            return canonicality_of(vocabulary.tokenizer).encode(text.decode())
+        except (ConstraintError, UnicodeDecodeError):  # a bare table, or another kind of tokenizer
+            return vocabulary.spell(text) or []
+
     def _must(self, cursor: Cursor) -> list[int]:
         out = cursor.forced()
         if len(self._eos) == 1 and len(out) < FORCED:
             end = cursor.fork()
             for token in out:
                 end.advance(token)
-            if end.is_complete() and _stuck(end):
+            if end.is_complete() and stuck(end):
                 out.append(self._eos[0])
         return out
 
@@ -238,12 +250,6 @@ class Bound(Follower):
         """What was expected after the final text of `row`, in a few words."""
         place = self._sync(rows, rows.n, torch.ones_like(rows.done))[row]
         return place.cursor.explain()
-
-
-def _stuck(cursor: Cursor) -> bool:
-    """Whether no token may come next; cursors whose masks are dear have a quicker way, `stuck`."""
-    quick = getattr(cursor, "stuck", None)
-    return bool(quick()) if quick is not None else not cursor.mask().any()
 
 
 def vocabulary_for(run: Run) -> Vocabulary:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from decodekit.constraints.base import Bound, vocabulary_for
 from decodekit.constraints.cursor import Compiled
+from decodekit.constraints.engines.automaton import letters
 from decodekit.constraints.engines.words import Words
+from decodekit.constraints.pattern import Either, Tree
 from decodekit.constraints.vocabulary import Vocabulary
 from decodekit.errors import ConstraintError
 from decodekit.kit import Run
 from decodekit.registry import plugin
+
+LETTERS: Final = 10_000
+"""Characters of all options, up to which they are joined to a pattern by `all_of` and `template`."""
 
 
 @plugin(role="constraint", keeps="exact", gives=("mask", "admits"))
@@ -37,6 +44,12 @@ class Choice:
                 f"{self.options[0]!r}); use characters that it knows"
             )
         return words
+
+    def tree(self) -> Tree | None:
+        """The options as a tree of what automata can do; None where they are too many for one."""
+        if sum(map(len, self.options)) > LETTERS:
+            return None
+        return Either(tuple(map(letters, self.options)))
 
     def bind(self, run: Run) -> Bound:
         """Compiled for the run's model, following its rows."""

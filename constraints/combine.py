@@ -8,9 +8,13 @@ from typing import Any
 import numpy as np
 
 from decodekit.constraints.base import Bound, vocabulary_for
-from decodekit.constraints.cursor import Bits, Compiled, Cursor, explained, single
+from decodekit.constraints.cursor import Bits, Compiled, Cursor, explained
+from decodekit.constraints.engines.automaton import Automaton, Both
+from decodekit.constraints.engines.llguidance import Grammar, GrammarError
 from decodekit.constraints.engines.states import utf8
+from decodekit.constraints.engines.together import Together
 from decodekit.constraints.front import constraint_of
+from decodekit.constraints.pattern import Tree, written
 from decodekit.constraints.vocabulary import Vocabulary
 from decodekit.errors import ConstraintError
 from decodekit.kit import Run
@@ -32,8 +36,9 @@ def _parts(name: str, given: tuple[Any, ...], least: int) -> tuple[Any, ...]:
 class AllOf:
     """Text that satisfies all of `parts`, which are constraints or what they can be made of.
 
-    Token by token everybody must agree. Parts that begin alike and have no text in common are noticed where their
-    ways part, which is then a dead end: for two patterns, one pattern with look-aheads says the same no better.
+    Patterns and choices are joined to one automaton, exactly: nothing is allowed from which no common text follows, and
+    parts without a common text are refused. Other parts look one token ahead each for itself: they must agree token by
+    token, and where two of them have no text in common it is noticed where their ways part, which is a dead end.
     """
 
     parts: tuple[Any, ...]
@@ -43,7 +48,13 @@ class AllOf:
 
     def compile(self, vocabulary: Vocabulary) -> Compiled:
         """For one vocabulary. Raises ConstraintError where a part does."""
-        return _Together([part.compile(vocabulary) for part in _parts("all_of", self.parts, 1)], vocabulary, True)
+        parts = _parts("all_of", self.parts, 1)
+        trees = {i: tree for i, part in enumerate(parts) if (tree := _tree(part)) is not None}
+        if len(trees) < 2:
+            return Together([part.compile(vocabulary) for part in parts], vocabulary, True)
+        joined: list[Compiled] = [_joined(list(trees.values()), vocabulary)]
+        rest = [part.compile(vocabulary) for i, part in enumerate(parts) if i not in trees]
+        return Together(joined + rest, vocabulary, True) if rest else joined[0]
 
     def bind(self, run: Run) -> Bound:
         """Compiled for the run's model, following its rows."""
@@ -69,7 +80,7 @@ class AnyOf:
 
     def compile(self, vocabulary: Vocabulary) -> Compiled:
         """For one vocabulary. Raises ConstraintError where a part does."""
-        return _Together([part.compile(vocabulary) for part in _parts("any_of", self.parts, 1)], vocabulary, False)
+        return Together([part.compile(vocabulary) for part in _parts("any_of", self.parts, 1)], vocabulary, False)
 
     def bind(self, run: Run) -> Bound:
         """Compiled for the run's model, following its rows."""
@@ -110,78 +121,25 @@ class NotAtEnd:
         return text if self.judge(text) else None
 
 
-class _Together:
-    """Several compiled constraints as one; `every` says whether all must hold, or one."""
-
-    def __init__(self, parts: Sequence[Compiled], vocabulary: Vocabulary, every: bool) -> None:
-        self.parts, self.vocabulary, self.every = parts, vocabulary, every
-        self.built = 0
-
-    def start(self) -> _Places:
-        """A cursor before the first token."""
-        return _Places(self, [part.start() for part in self.parts], [0] * len(self.parts), 0)
+def _tree(part: Any) -> Tree | None:
+    """What a part says of itself as a pattern; None where it is none."""
+    ask = getattr(part, "tree", None)
+    found: Tree | None = ask() if callable(ask) else None
+    return found
 
 
-class _Places:
-    """The places of all parts. read: tokens that each part has read; less than `n` if a token was not its own."""
-
-    __slots__ = ("_cursors", "_home", "_n", "_read")
-
-    def __init__(self, home: _Together, cursors: list[Cursor], read: list[int], n: int) -> None:
-        self._home, self._cursors, self._read, self._n = home, cursors, read, n
-
-    def _alive(self) -> list[Cursor]:
-        return [cursor for cursor, read in zip(self._cursors, self._read, strict=True) if read == self._n]
-
-    def mask(self) -> Bits:
-        """[ceil(V / 32)] uint32, read-only."""
-        join = np.bitwise_and if self._home.every else np.bitwise_or
-        bits: Bits = join.reduce([cursor.mask() for cursor in self._alive()])
-        bits.flags.writeable = False
-        self._home.built = sum(part.built for part in self._home.parts)
-        return bits
-
-    def allows(self, token: int) -> bool:
-        """Whether `token` may come next."""
-        return (all if self._home.every else any)(cursor.allows(token) for cursor in self._alive())
-
-    def allows_many(self, tokens: Sequence[int]) -> list[bool]:
-        """For each of `tokens`, whether it may come next."""
-        return [self.allows(token) for token in tokens]
-
-    def advance(self, token: int) -> None:
-        """Read `token`. Raises ValueError if it is not allowed."""
-        if not self.allows(token):
-            raise ValueError(f"token {token} is not allowed here")
-        for i, cursor in enumerate(self._cursors):
-            if self._read[i] == self._n and cursor.allows(token):
-                cursor.advance(token)
-                self._read[i] += 1
-        self._n += 1
-
-    def fork(self) -> _Places:
-        """An independent cursor at the same place."""
-        return _Places(self._home, [cursor.fork() for cursor in self._cursors], self._read.copy(), self._n)
-
-    def rollback(self, n: int) -> None:
-        """Forget the last `n` tokens; parts that had stopped before stay where they stopped."""
-        self._n -= n
-        for i, cursor in enumerate(self._cursors):
-            if self._read[i] > self._n:
-                cursor.rollback(self._read[i] - self._n)
-                self._read[i] = self._n
-
-    def is_complete(self) -> bool:
-        """Whether what was read is a whole text."""
-        return (all if self._home.every else any)(cursor.is_complete() for cursor in self._alive())
-
-    def forced(self) -> list[int]:
-        """The tokens that must come next, as long as each is the only one allowed."""
-        return single(self)
-
-    def explain(self) -> str:
-        """What the parts expect, joined."""
-        return (" and " if self._home.every else " or ").join(cursor.explain() for cursor in self._alive())
+def _joined(trees: list[Tree], vocabulary: Vocabulary) -> Compiled:
+    """The texts of all trees. Raises ConstraintError where there is none, or the product is too large."""
+    every = " & ".join(f"/{written(tree)}/" for tree in trees)
+    try:
+        made = Grammar(f"start: T\nT: {every}", vocabulary, machine=lambda: Both([Automaton(tree) for tree in trees]))
+    except GrammarError as error:
+        reason = " ".join(str(error).split())[-120:]
+        raise ConstraintError(f"all_of cannot join its patterns: {reason}; write one pattern for them") from None
+    start = made.start()
+    if not start.is_complete() and not start.mask().any():
+        raise ConstraintError("the parts of all_of have no text in common that these tokens can spell; change one")
+    return made
 
 
 class _Free:

@@ -22,7 +22,12 @@ FORCED: Final = 64
 
 
 class Cursor(Protocol):
-    """A place in a text of the constraint. Ids that end a text are the business of the bridge to the rows."""
+    """A place in a text of the constraint. Ids that end a text are the business of the bridge to the rows.
+
+    Engines that can also have `stuck()` (whether no token may come next, quicker than an empty mask), `forced_text()`
+    (the bytes that every whole text has next; :func:`forced_text`), `closing()` (a short text that completes this one;
+    :mod:`decodekit.constraints.steering`), `place()` (a value, equal where the future is) and `text` (the bytes read).
+    """
 
     def mask(self) -> Bits:
         """The tokens that may come next; equals `allows` token by token."""
@@ -81,6 +86,22 @@ def single(cursor: Cursor) -> list[int]:
         out.append(word * 32 + int(bits[word]).bit_length() - 1)
         here.advance(out[-1])
     return out
+
+
+def stuck(cursor: Cursor) -> bool:
+    """Whether no token may come next; cursors whose masks are dear have a quicker way, `stuck`."""
+    quick = getattr(cursor, "stuck", None)
+    return bool(quick()) if quick is not None else not cursor.mask().any()
+
+
+def forced_text(cursor: Cursor, vocabulary: Vocabulary) -> bytes:
+    """The bytes that every whole text has next, whichever tokens write them; empty where there is a choice.
+
+    Engines that read bytes know them (`forced_text`); of others the tokens that are forced one by one are taken.
+    """
+    ask = getattr(cursor, "forced_text", None)
+    found: bytes = ask() if ask is not None else vocabulary.text(cursor.forced())
+    return found
 
 
 def explained(cursor: Cursor, vocabulary: Vocabulary, most: int = 8) -> str:

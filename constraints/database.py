@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,6 +13,7 @@ from typing import Final
 from decodekit.errors import ConstraintError
 
 _READING: Final = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION})
+_WRITING: Final = frozenset({sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE})
 _OUTSIDE: Final = frozenset({sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH})
 _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -33,30 +34,44 @@ KEYWORDS: Final = frozenset(_WORDS.split())
 
 @dataclass(frozen=True)
 class Table:
-    """A table or view: its columns in order."""
+    """A table or view: its columns in order, their declared types in upper case ("" for none).
+
+    writable: it is a table, and these are the columns that a statement may set.
+    """
 
     name: str
     columns: tuple[str, ...]
+    types: tuple[str, ...] = ()
+    writable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Database:
-    """The shape of a database. ddl: statements that make it anew, empty. links: pairs of tables with a foreign key."""
+    """The shape of a database.
+
+    ddl: statements that make it anew, empty. links: pairs of tables with a foreign key. keys: (table, column, table,
+    column) of each foreign key of one column.
+    """
 
     ddl: tuple[str, ...]
     tables: tuple[Table, ...]
     links: frozenset[frozenset[str]]
+    keys: tuple[tuple[str, str, str, str], ...] = ()
 
-    def explains(self, text: str) -> bool:
-        """Whether `text` is one SELECT statement that SQLite can compile for this database."""
-        if not re.match(r"\s*select\b", text, re.IGNORECASE) or "\0" in text:
+    def explains(self, text: str, write: bool = False) -> bool:
+        """Whether `text` is one SELECT that SQLite can compile for this database; with `write`, or a statement that
+        inserts, updates or deletes rows.
+        """
+        begins = r"\s*(select|with|insert|update|delete)\b" if write else r"\s*(select|with)\b"
+        if not re.match(begins, text, re.IGNORECASE) or "\0" in text:
             return False
+        allowed = _READING | _WRITING if write else _READING
         connection = sqlite3.connect(":memory:")
         try:
             for statement in self.ddl:
                 connection.execute(statement)
             connection.set_authorizer(
-                lambda action, *_: sqlite3.SQLITE_OK if action in _READING else sqlite3.SQLITE_DENY
+                lambda action, *_: sqlite3.SQLITE_OK if action in allowed else sqlite3.SQLITE_DENY
             )
             connection.execute("EXPLAIN " + text)
             return True
@@ -107,13 +122,10 @@ def from_file(path: str | Path) -> Database:
 
 def _shape(connection: sqlite3.Connection, what: str) -> Database:
     made = connection.execute(
-        "SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'view') AND substr(name, 1, 7) <> 'sqlite_' "
+        "SELECT name, sql, type FROM sqlite_master WHERE type IN ('table', 'view') AND substr(name, 1, 7) <> 'sqlite_' "
         "AND sql IS NOT NULL ORDER BY rowid"
     ).fetchall()
-    tables = list[Table]()
-    for name, _ in made:
-        columns = connection.execute("SELECT name FROM pragma_table_info(?)", (name,)).fetchall()
-        tables.append(Table(name, tuple(column for (column,) in columns)))
+    tables = [table for name, _, kind in made if (table := _table(connection, name, kind)) is not None]
     if not tables:
         raise ConstraintError(f"{what} holds no table, so there is nothing to ask about")
     names = {table.name.lower(): table.name for table in tables}
@@ -126,7 +138,38 @@ def _shape(connection: sqlite3.Connection, what: str) -> Database:
         for one, other in pairs
         if {one.lower(), other.lower()} <= set(names)
     }
-    return Database(tuple(sql for _, sql in made), tuple(tables), frozenset(link for link in links if len(link) == 2))
+    pairs_only = frozenset(link for link in links if len(link) == 2)
+    return Database(tuple(sql for _, sql, _ in made), tuple(tables), pairs_only, tuple(_keys(connection, tables)))
+
+
+def _table(connection: sqlite3.Connection, name: str, kind: str) -> Table | None:
+    """A table or view; None for one that SQLite cannot read itself."""
+    try:
+        connection.execute(f"EXPLAIN SELECT * FROM {written(name)}")
+    except sqlite3.Error:
+        return None
+    found = connection.execute("SELECT name, type, hidden FROM pragma_table_xinfo(?)", (name,)).fetchall()
+    seen = [(column, (declared or "").upper(), hidden) for column, declared, hidden in found if hidden != 1]
+    names, types = tuple(column for column, _, _ in seen), tuple(declared for _, declared, _ in seen)
+    return Table(name, names, types, tuple(c for c, _, hidden in seen if not hidden) if kind == "table" else ())
+
+
+def _keys(connection: sqlite3.Connection, tables: list[Table]) -> Iterator[tuple[str, str, str, str]]:
+    """Foreign keys of one column; where the other column is not named it is the primary key."""
+    known = {table.name.lower(): table for table in tables}
+    for table in tables:
+        rows = connection.execute('SELECT id, "table", "from", "to" FROM pragma_foreign_key_list(?)', (table.name,))
+        found = rows.fetchall()
+        for number, other, one, to in found:
+            target = known.get(other.lower())
+            if target is None or sum(row[0] == number for row in found) > 1:
+                continue
+            if to is None:
+                query = "SELECT name FROM pragma_table_info(?) WHERE pk = 1"
+                to = next((name for (name,) in connection.execute(query, (target.name,))), None)
+            match = next((column for column in target.columns if to and column.lower() == to.lower()), None)
+            if match is not None:
+                yield table.name, one, target.name, match
 
 
 @functools.cache

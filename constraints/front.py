@@ -10,7 +10,8 @@ from typing import Any, Final, Literal, get_args, get_origin
 
 from decodekit.about import about_of
 from decodekit.constraints.choice import Choice
-from decodekit.constraints.json_schema import JsonSchema, is_type
+from decodekit.constraints.json_schema import JsonSchema
+from decodekit.constraints.json_source import is_type
 from decodekit.constraints.regex import Regex
 from decodekit.errors import ConstraintError
 

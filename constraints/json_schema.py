@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import re
+import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field, is_dataclass
-from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import jsonschema
-import pydantic
-from typing_extensions import is_typeddict
+from pydantic import Field
 
 from decodekit.constraints.base import Bound, vocabulary_for
 from decodekit.constraints.cursor import Compiled
+from decodekit.constraints.engines import json_keywords as keywords
+from decodekit.constraints.engines.json_formats import PATTERNS
+from decodekit.constraints.engines.json_judge import QUIET, Judge
+from decodekit.constraints.engines.json_reader import Layout
+from decodekit.constraints.engines.json_residual import Residual, SchemaMachine
 from decodekit.constraints.engines.llguidance import Grammar, GrammarError
+from decodekit.constraints.json_source import Source, clip, pointer, read
 from decodekit.constraints.vocabulary import Vocabulary
-from decodekit.errors import ConstraintError
+from decodekit.errors import ConstraintError, ConstraintWarning
 from decodekit.kit import Run
 from decodekit.registry import plugin
 
@@ -27,6 +30,8 @@ WHITESPACE: Final[dict[str, dict[str, object]]] = {
     # never endless: between two tokens of JSON at most one line break and sixteen spaces
     "flexible": {"whitespace_pattern": r"\n? {0,16}"},
 }
+LATE: Final = ("multipleOf", "unevaluatedItems", "unevaluatedProperties", "$recursiveRef")
+"""Keywords of which the residual engine says little before a value closes."""
 
 
 @plugin(role="constraint", keeps="exact", gives=("mask", "admits"))
@@ -34,16 +39,31 @@ class JsonSchema:
     """JSON that `schema` allows; the result's value is the parsed, for a Python type the validated, object.
 
     schema: a JSON Schema as dict, bool, JSON text or path of a .json file; or a pydantic model, dataclass, TypedDict,
-    or any other type that pydantic knows (its objects have no other keys than its fields). whitespace: none at all
-    ("compact"), or between any two tokens at most one line break and sixteen spaces ("flexible").
+    or any other type that pydantic knows (its objects have no other keys than its fields); or a function, whose
+    arguments the object then holds. whitespace: none at all ("compact"), or between any two tokens at most one line
+    break and sixteen spaces ("flexible").
 
-    Keys come in the order of the schema. Keywords that cannot be enforced are refused by name, never ignored.
+    engine: "llguidance" (a grammar; keys come in the order of the schema), "residual" (a reader of JSON with a judge
+    of what is open; keys in any order; every keyword of drafts 4 to 2020-12), or "auto": llguidance where it can
+    enforce the whole schema, else residual. order: "any" lets keys come in any order, which only residual can.
+    formats: assert `format`, where it is known (llguidance always does); as a mere remark only residual takes it.
+    digits: characters of a number at most, in residual. lenient: no warnings about what means nothing or is easily
+    misunderstood: unknown keywords and formats, patterns that are not anchored.
+
+    An invalid value is never closed. What only the end of a value can tell (`late`) may lead to a dead end.
     """
 
     schema: Any
     whitespace: Literal["compact", "flexible"] = "compact"
+    engine: Literal["auto", "llguidance", "residual"] = "auto"
+    order: Literal["schema", "any"] = "schema"
+    formats: bool = True
+    digits: Annotated[int, Field(ge=1)] = 64
+    lenient: bool = False
 
     def __post_init__(self) -> None:
+        if self.order == "any" and self.engine == "llguidance":
+            raise ConstraintError("json_schema: llguidance writes keys in order; drop order='any', or engine=")
         self.source()
 
     def source(self) -> Source:
@@ -53,12 +73,33 @@ class JsonSchema:
     def compile(self, vocabulary: Vocabulary) -> Compiled:
         """For one vocabulary. Raises ConstraintError where a keyword cannot be enforced."""
         document = self.source().document
+        self._warn(document)
+        if self.engine == "residual" or self.order == "any" or not self.formats:
+            return self._residual(document, vocabulary)
         whole = {} if document is True else dict(document)
         whole["x-guidance"] = WHITESPACE[self.whitespace]
         try:
             return Grammar("start: %json " + json.dumps(whole), vocabulary)
         except GrammarError as error:
-            raise _refusal(str(error), document) from None
+            if self.engine == "llguidance" or "Unsatisfiable" in str(error):
+                raise _refusal(str(error), document) from None
+        return self._residual(document, vocabulary)
+
+    def _residual(self, document: Any, vocabulary: Vocabulary) -> Compiled:
+        layout = Layout(16, True, self.digits) if self.whitespace == "flexible" else Layout(digits=self.digits)
+        try:
+            return Residual(SchemaMachine(Judge(document, self.formats), layout), vocabulary)
+        except RecursionError:
+            raise ConstraintError("the schema is nested too deeply to be read; flatten it") from None
+
+    def _warn(self, document: Any) -> None:
+        for said in [] if self.lenient else remarks(document, self.formats):
+            warnings.warn(f"json_schema: {said}; lenient=True says nothing", ConstraintWarning, stacklevel=3)
+
+    def late(self) -> list[str]:
+        """JSON pointers of what the residual engine judges only where the value closes."""
+        document = self.source().document
+        return sorted({pointer(place) for name in LATE for place in _places(document, name)})
 
     def bind(self, run: Run) -> Bound:
         """Compiled for the run's model, following its rows."""
@@ -85,116 +126,55 @@ class JsonSchema:
             return None
 
 
-@dataclass(frozen=True)
-class Source:
-    """A schema that was read. document: the JSON Schema; adapter: the validator of its Python type, if it has one."""
+@plugin(role="constraint", keeps="exact", gives=("mask", "admits"))
+class Json:
+    """Any JSON value. whitespace: as for `json_schema`. The result's value is the parsed text."""
 
-    document: dict[str, Any] | Literal[True]
-    adapter: pydantic.TypeAdapter[Any] | None = field(default=None, compare=False)
+    whitespace: Literal["compact", "flexible"] = "compact"
 
+    def compile(self, vocabulary: Vocabulary) -> Compiled:
+        """For one vocabulary."""
+        return JsonSchema(True, self.whitespace).compile(vocabulary)
 
-def is_type(value: object) -> bool:
-    """Whether `value` is a type with fields: a pydantic model, a dataclass or a TypedDict."""
-    return isinstance(value, type) and (
-        issubclass(value, pydantic.BaseModel) or is_dataclass(value) or is_typeddict(value)
-    )
+    def bind(self, run: Run) -> Bound:
+        """Compiled for the run's model, following its rows."""
+        return Bound(self.compile(vocabulary_for(run)), run)
 
+    def judge(self, text: str) -> bool:
+        """Whether `text` is JSON."""
+        return JsonSchema(True).judge(text)
 
-def read(schema: Any) -> Source:
-    """Any form of a schema, read and checked.
-
-    Raises:
-        ConstraintError: it cannot be read, or is no JSON Schema; the message holds the JSON pointer.
-    """
-    if isinstance(schema, os.PathLike):
-        return Source(_checked(_file(Path(schema))))
-    if isinstance(schema, str):
-        return Source(_checked(_text(schema)))
-    if isinstance(schema, bool | dict):
-        return Source(_checked(schema))
-    if schema is None or isinstance(schema, int | float | list | tuple):
-        raise ConstraintError(
-            f"a JSON Schema is an object, true or false, and this is of type {type(schema).__name__}; "
-            f"give a dict, JSON text, a path, or a Python type"
-        )
-    try:
-        adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(schema)
-        document = adapter.json_schema()
-    except pydantic.errors.PydanticUserError as error:
-        reason = str(error).splitlines()[0]
-        raise ConstraintError(
-            f"{schema!r} cannot be made a JSON Schema: {reason}; give a pydantic model, dataclass, TypedDict or dict"
-        ) from None
-    _close(document)
-    return Source(_checked(document), adapter)
+    def value(self, text: str) -> Any:
+        """The parsed text; None where it is not complete."""
+        return JsonSchema(True).value(text)
 
 
-def _text(text: str) -> object:
-    if text.lstrip()[:1] in ("{", "[", '"') or text.strip() in ("true", "false", "null"):
-        return _loads(text, "the schema")
-    return _file(Path(text))
-
-
-def _file(path: Path) -> object:
-    try:
-        return _loads(path.read_text(encoding="utf-8"), f"the schema file {path}")
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        if isinstance(error, ConstraintError):
-            raise
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ConstraintError(
-            f"the schema {str(path)[:80]!r} is neither JSON text nor a file that can be read ({reason})"
-        ) from None
-
-
-def _loads(text: str, what: str) -> object:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        where = f" at line {error.lineno} column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-        reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-        raise ConstraintError(f"{what} is not JSON{where}: {reason}") from None
-
-
-def _checked(document: object) -> dict[str, Any] | Literal[True]:
-    """The document, if it is a schema that allows something."""
-    if document is False:
-        raise ConstraintError("the schema false allows no text at all; give a schema that some value satisfies")
-    if document is True:
-        return True
+def remarks(document: Any, formats: bool = True) -> list[str]:
+    """What in a schema means nothing, or less than it seems to, each in a few words."""
     if not isinstance(document, dict):
-        raise ConstraintError(
-            f"a JSON Schema is an object, true or false, and this is of type {type(document).__name__}"
-        )
-    try:
-        jsonschema.validators.validator_for(document, default=jsonschema.Draft202012Validator).check_schema(document)
-    except jsonschema.SchemaError as error:
-        found = _deepest(error)
-        raise ConstraintError(f"not a JSON Schema: at {pointer(found.absolute_path)}, {_clip(found.message)}") from None
-    return document
+        return []
+    kind = jsonschema.validators.validator_for(document, default=jsonschema.Draft202012Validator)
+    known = {*kind.VALIDATORS, *QUIET}
+    out = []
+    for path, schema in _schemas(document, ()):
+        out += [
+            f"the keyword {name!r} at {pointer(path)} is unknown to the draft" for name in schema if name not in known
+        ]
+        name = schema.get("format")
+        if isinstance(name, str) and formats and name not in PATTERNS and name != "regex":
+            out.append(f"the format {name!r} at {pointer(path)} is not known here and asserts nothing")
+        text = schema.get("pattern")
+        if isinstance(text, str) and not (text.startswith("^") and text.endswith("$")):
+            out.append(f"the pattern {text!r} at {pointer(path)} is not anchored, so it need only occur in the text")
+    return out
 
 
-def _deepest(error: Any) -> Any:
-    while error.context:
-        error = max(error.context, key=lambda one: len(one.absolute_path))
-    return error
-
-
-def pointer(path: Any) -> str:
-    """A JSON pointer (RFC 6901) in words: `#` for the whole document, else `#/properties/a`."""
-    return "#" + "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)
-
-
-def _close(node: object) -> None:
-    """A Python type has no other fields than its own: its objects get `additionalProperties: false`."""
-    if isinstance(node, dict):
-        if node.get("type") == "object" and "properties" in node:
-            node.setdefault("additionalProperties", False)
-        for child in node.values():
-            _close(child)
-    elif isinstance(node, list):
-        for child in node:
-            _close(child)
+def _schemas(schema: Any, path: tuple[object, ...]) -> Iterator[tuple[tuple[object, ...], dict[str, Any]]]:
+    """Every subschema with its path, those under $defs included."""
+    if isinstance(schema, dict):
+        yield path, schema
+        for steps, one in keywords.places_below(schema):
+            yield from _schemas(one, (*path, *steps))
 
 
 def _places(node: object, key: str, path: tuple[object, ...] = ()) -> Iterator[tuple[object, ...]]:
@@ -219,7 +199,7 @@ def _refusal(message: str, document: dict[str, Any] | Literal[True]) -> Constrai
     reason = detail.removeprefix("error: ") or first.split("failed to compile JSON schema:")[-1].strip()
     listed = re.search(r"Unimplemented keys: (\[.*\])", reason)
     if not listed:
-        return ConstraintError(f"the schema cannot be enforced: {_clip(reason)}; change that part of it")
+        return ConstraintError(f"the schema cannot be enforced: {clip(reason)}; change that part of it")
     keys: list[str] = json.loads(listed[1])
     found = [pointer(place) for key in keys for place in _places(document, key)][:3]
     where = f" (at {', '.join(found)})" if found else ""
@@ -228,11 +208,6 @@ def _refusal(message: str, document: dict[str, Any] | Literal[True]) -> Constrai
         f"the schema uses {names}{where}, which cannot be enforced while a text is written; "
         f"leave it out and check the value afterwards"
     )
-
-
-def _clip(text: str, most: int = 160) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _refuse(name: str) -> object:

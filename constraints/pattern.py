@@ -12,7 +12,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from decodekit.errors import ConstraintError
 
@@ -20,6 +20,36 @@ _parser: Any = importlib.import_module("re._parser")  # typed nowhere; its tree 
 
 Ranges = tuple[tuple[int, int], ...]
 """Code points in increasing, disjoint, inclusive ranges, without surrogates (no UTF-8 text holds one)."""
+
+
+class Letters(NamedTuple):
+    """One character of `ranges`."""
+
+    ranges: Ranges
+
+
+class Row(NamedTuple):
+    """`parts` one after the other."""
+
+    parts: tuple[Tree, ...]
+
+
+class Either(NamedTuple):
+    """One of `parts`."""
+
+    parts: tuple[Tree, ...]
+
+
+class Again(NamedTuple):
+    """`inner` from `low` to `high` times; None is no bound."""
+
+    inner: Tree
+    low: int
+    high: int | None
+
+
+Tree: TypeAlias = Letters | Row | Either | Again
+"""What a finite automaton can do."""
 
 LAST: Final = sys.maxunicode
 _SURROGATES: Final = (0xD800, 0xDFFF)
@@ -40,17 +70,40 @@ def translate(pattern: str, flags: int = 0) -> str:
     Raises:
         ConstraintError: it is no regular expression, or holds what no automaton can do.
     """
+    return written(parsed(pattern, flags))
+
+
+def _python(pattern: str, flags: int) -> Any:
+    """Python's own parse tree."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # [[ and the like may change their meaning
             re.compile(pattern, flags)
-            tree = _parser.parse(pattern, flags)
+            return _parser.parse(pattern, flags)
     except (re.error, ValueError, RecursionError, OverflowError) as error:
         raise ConstraintError(f"the pattern {short(pattern)} is not a regular expression: {error}") from None
+
+
+def parsed(pattern: str, flags: int = 0) -> Tree:
+    """`pattern` as a tree of what automata can do. Raises ConstraintError as :func:`translate` does."""
     try:
-        return _Writer(pattern).sequence(list(tree), tree.state.flags, (True, True))
+        tree = _python(pattern, flags)
+        return _Reader(pattern).sequence(list(tree), tree.state.flags, (True, True))
     except RecursionError:
         raise ConstraintError(f"the pattern {short(pattern)} is nested too deeply; simplify it") from None
+
+
+def written(tree: Tree) -> str:
+    """A tree in the syntax of Rust's regex crate."""
+    match tree:
+        case Letters(ranges):
+            return "(?s:.)" if ranges == ANYTHING else _class(ranges)
+        case Row(parts):
+            return "".join(map(written, parts))
+        case Either(parts):
+            return "(?:" + "|".join(map(written, parts)) + ")"
+        case Again(inner, low, high):
+            return f"(?:{written(inner)}){{{low},{'' if high is None else high}}}"
 
 
 def short(pattern: str) -> str:
@@ -58,41 +111,42 @@ def short(pattern: str) -> str:
     return repr(pattern) if len(pattern) <= 60 else repr(pattern[:57]) + "..."
 
 
-class _Writer:
+class _Reader:
     """One pattern, node by node. `edge` says whether a node stands at the very start, at the very end."""
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
 
-    def sequence(self, nodes: list[Any], flags: int, edge: tuple[bool, bool]) -> str:
+    def sequence(self, nodes: list[Any], flags: int, edge: tuple[bool, bool]) -> Tree:
         while nodes and edge[0] and _at(nodes[0]) == 0:  # a full match begins and ends there anyway
             nodes = nodes[1:]
         while nodes and edge[1] and _at(nodes[-1]) == 1:
             nodes = nodes[:-1]
         last = len(nodes) - 1
-        return "".join(
+        parts = (
             self.node(str(op), given, flags, (edge[0] and i == 0, edge[1] and i == last))
             for i, (op, given) in enumerate(nodes)
         )
+        return Row(tuple(parts))
 
-    def node(self, op: str, given: Any, flags: int, edge: tuple[bool, bool]) -> str:
+    def node(self, op: str, given: Any, flags: int, edge: tuple[bool, bool]) -> Tree:
         match op:
             case "LITERAL" | "NOT_LITERAL":
                 found = _folded(((given, given),), flags)
-                return _class(_inverse(found) if op == "NOT_LITERAL" else found)
+                return Letters(_inverse(found) if op == "NOT_LITERAL" else found)
             case "ANY":
-                return "(?s:.)" if flags & re.DOTALL else "[^\\n]"
+                return Letters(ANYTHING if flags & re.DOTALL else _inverse(((10, 10),)))
             case "IN":
                 return self.members(given, flags)
             case "BRANCH":
-                return self.group(self.sequence(list(one), flags, edge) for one in given[1])
+                return Either(tuple(self.sequence(list(one), flags, edge) for one in given[1]))
             case "SUBPATTERN":
                 _, add, remove, inner = given
-                return self.group([self.sequence(list(inner), (flags | add) & ~remove, edge)])
+                return Either((self.sequence(list(inner), (flags | add) & ~remove, edge),))
             case "MAX_REPEAT" | "MIN_REPEAT":
                 low, high, inner = given
-                most = "" if high == _parser.MAXREPEAT else str(high)
-                return self.group([self.sequence(list(inner), flags, (False, False))]) + f"{{{low},{most}}}"
+                most = None if high == _parser.MAXREPEAT else int(high)
+                return Again(self.sequence(list(inner), flags, (False, False)), int(low), most)
             case "AT":
                 name = "a word boundary" if "BOUNDARY" in str(given) else "an anchor (^ or $) inside the pattern"
                 raise self.refusal(name)
@@ -103,10 +157,7 @@ class _Writer:
             f"the pattern {short(self.pattern)} cannot constrain a text: it holds {what}; write it without"
         )
 
-    def group(self, parts: Iterable[str]) -> str:
-        return "(?:" + "|".join(parts) + ")"
-
-    def members(self, given: list[Any], flags: int) -> str:
+    def members(self, given: list[Any], flags: int) -> Tree:
         plain, found, negated = list[tuple[int, int]](), list[tuple[int, int]](), False
         for op, value in given:
             match str(op):
@@ -122,7 +173,7 @@ class _Writer:
         whole = _inverse(whole) if negated else whole
         if not whole:
             raise self.refusal("a class without characters")
-        return _class(whole)
+        return Letters(whole)
 
 
 def _at(node: Any) -> int | None:
@@ -149,6 +200,10 @@ def _inverse(ranges: Ranges) -> Ranges:
             out.append((at, low - 1))
         at = high + 1
     return _tidy([*out, (at, LAST)] if at <= LAST else out)
+
+
+ANYTHING: Final = _inverse(())
+"""Every character."""
 
 
 @functools.cache

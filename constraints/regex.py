@@ -7,11 +7,12 @@ from typing import Literal
 
 from decodekit.constraints.base import Bound, vocabulary_for
 from decodekit.constraints.cursor import Compiled
+from decodekit.constraints.engines.automaton import Automaton
 from decodekit.constraints.engines.llguidance import Grammar, GrammarError
 from decodekit.constraints.engines.outlines_core import Table
 from decodekit.constraints.engines.partial import Partial, has_more
 from decodekit.constraints.engines.states import States
-from decodekit.constraints.pattern import short, translate
+from decodekit.constraints.pattern import Tree, parsed, short, translate, written
 from decodekit.constraints.vocabulary import Vocabulary
 from decodekit.errors import ConstraintError
 from decodekit.kit import Run
@@ -31,7 +32,7 @@ class Regex:
     """
 
     pattern: str
-    engine: Literal["auto", "llguidance", "outlines_core", "partial"] = "auto"
+    engine: Literal["auto", "llguidance", "outlines_core", "automaton", "partial"] = "auto"
 
     def __post_init__(self) -> None:
         if self.beyond:
@@ -54,17 +55,24 @@ class Regex:
         """For one vocabulary. Raises ConstraintError where the engine cannot do the pattern."""
         if self.beyond:
             return States(Partial(self.pattern), vocabulary)
-        expression = translate(self.pattern)
+        tree = parsed(self.pattern)
+        if self.engine == "automaton":
+            return States(Automaton(tree, f"the pattern {short(self.pattern)}"), vocabulary)
+        expression = written(tree)
         if self.engine == "outlines_core":
             return Table(expression, vocabulary)
         try:
-            return Grammar(f"start: /{expression}/", vocabulary)
+            return Grammar(f"start: /{expression}/", vocabulary, machine=lambda: Automaton(tree))
         except GrammarError as error:
             lines = [line.strip() for line in str(error).splitlines()]
             reason = next((line[7:] for line in lines if line.startswith("error: ")), lines[0][-120:])
             raise ConstraintError(
                 f"the pattern {short(self.pattern)} cannot constrain a text: {reason}; write it more simply"
             ) from None
+
+    def tree(self) -> Tree | None:
+        """The pattern as a tree of what automata can do; None where it is beyond them."""
+        return None if self.beyond else parsed(self.pattern)
 
     def bind(self, run: Run) -> Bound:
         """Compiled for the run's model, following its rows."""

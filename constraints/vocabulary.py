@@ -44,6 +44,8 @@ class Vocabulary:
     leading: int = 0
     engines: dict[str, Any] = field(default_factory=dict, repr=False)
     """What engines have prepared for this vocabulary, by engine name: made once, shared by all constraints."""
+    tokenizer: Any = field(default=None, repr=False)
+    """Where the tokens come from, for those who ask how it would write a text; None for a table that stands alone."""
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -123,7 +125,7 @@ def _fit(whole: Vocabulary, size: int | None, eos: tuple[int, ...]) -> Vocabular
     for i in eos:
         if 0 <= i < size:
             tokens[i] = b""
-    return Vocabulary(tuple(tokens), whole.leading)
+    return Vocabulary(tuple(tokens), whole.leading, tokenizer=whole.tokenizer)
 
 
 def _read(tokenizer: Any) -> Vocabulary:
@@ -146,7 +148,7 @@ def _read(tokenizer: Any) -> Vocabulary:
     if unknown in pieces:
         tokens[pieces[unknown]] = b""
     size = max(tokens, default=-1) + 1
-    return Vocabulary(tuple(tokens.get(i, b"") for i in range(size)), leading=_leading(spec))
+    return Vocabulary(tuple(tokens.get(i, b"") for i in range(size)), leading=_leading(spec), tokenizer=tokenizer)
 
 
 def _pieces(model: dict[str, Any]) -> dict[str, int]:

@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from decodekit import critics as critics
     from decodekit import diagnostics as diagnostics
+    from decodekit import images as images
     from decodekit import potentials as potentials
     from decodekit.api import Decoder, generate, stream
     from decodekit.bridge import hf
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from decodekit.models.load import load
     from decodekit.registry import plugin
     from decodekit.results import Piece, Result, Sample
+    from decodekit.scores.evaluate import score
     from decodekit.spec import Strategy
     from decodekit.trace import Trace
 
@@ -41,10 +43,11 @@ _HOME = {
     "hf": "decodekit.bridge",
     "load": "decodekit.models.load",
     "plugin": "decodekit.registry",
+    "score": "decodekit.scores.evaluate",
     "stream": "decodekit.api",
 }
 
-_MODULES = ("critics", "diagnostics", "potentials")
+_MODULES = ("critics", "diagnostics", "images", "potentials")
 
 __all__ = [
     "Adaptive",
@@ -63,6 +66,7 @@ __all__ = [
     "hf",
     "load",
     "plugin",
+    "score",
     "stream",
 ]
 

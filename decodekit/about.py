@@ -22,6 +22,10 @@ ROLES: Final = ("proposer", "scorer", "warper", "constraint", "selector", "popul
 """In canonical order. Of :data:`SEVERAL` a strategy may have any number, of the others one."""
 TASK: Final = "task"
 """What a task is registered as; it answers no question of a round."""
+SCORE: Final = "score"
+"""What an uncertainty score is registered as."""
+APART: Final = {TASK: ("items(self)", "score(self, item, text)"), SCORE: ("needs(self)",)}
+"""What is registered in groups of its own, with the methods that it must have."""
 SEVERAL: Final = frozenset({"warper", "constraint", "stop", "observer"})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Unpack
 
 from decodekit import registry
@@ -12,6 +13,7 @@ from decodekit.assemble import result
 from decodekit.compose import compose
 from decodekit.cost import Cost
 from decodekit.errors import CompositionError, OptionError
+from decodekit.joining import merged
 from decodekit.kit import Model
 from decodekit.models.load import load
 from decodekit.options import CallOptions, Options
@@ -23,7 +25,7 @@ from decodekit.spec import Strategy
 from decodekit.stops import Budget, Deadline
 from decodekit.streaming import pieces
 from decodekit.text import Codec
-from decodekit.trace import Trace, merged
+from decodekit.trace import Trace
 
 
 class Decoder:
@@ -83,10 +85,10 @@ class Decoder:
         Raises:
             PromptError, OptionError: before any model runs.
         """
-        settings = self.options.having(options)
+        settings = self._planned(self.options.having(options))
         asked, many = prompts_of(prompts, self.model)
         wants = self._wants(asked, settings, many)
-        found = self._results(asked, wants, settings)
+        found = _scored(self._results(asked, wants, settings), settings)
         return found if many else found[0]
 
     def stream(self, prompt: Any, **options: Unpack[CallOptions]) -> Iterator[Piece]:
@@ -98,7 +100,7 @@ class Decoder:
             PromptError, OptionError: at the call, before any model runs.
             CompositionError: a population decides at its end which text is the answer, so nothing can be streamed.
         """
-        settings = self.options.having(options)
+        settings = self._planned(self.options.having(options))
         asked, many = prompts_of(prompt, self.model)
         if many:
             raise OptionError(f"stream takes one prompt and was given {len(asked)}; use generate, or stream one by one")
@@ -112,6 +114,14 @@ class Decoder:
         cost = Cost()
         session = Session(self.setup, settings, self._wants(asked, settings, False), cost, _deadline(settings))
         return pieces(session, self.setup, settings, asked[0], cost)
+
+    def _planned(self, options: Options) -> Options:
+        """With what the wanted scores need, or a refusal."""
+        if not options.scores:
+            return options
+        from decodekit.scores.plan import planned
+
+        return planned(options, self.width, self.model.tokenizer, self.model.vocab)
 
     def _wants(self, asked: list[Prompt], options: Options, many: bool) -> list[Want]:
         if options.batch_size is not None and self.width > options.batch_size:
@@ -144,7 +154,7 @@ class Decoder:
                     ended = "interrupted"
                 if session is not None:
                     rows += [found or [_nothing("interrupted")] for found in session.outcomes()]
-                    traces.append((session.recorder.trace(**session.header), first))
+                    traces.append((session.trace(), first))
                 if ended:
                     rows += [[_nothing(ended)] for _ in wants[len(rows) :]]
         trace = merged([(trace, first) for trace, first in traces if trace is not None])
@@ -254,6 +264,18 @@ def _constraints(value: object) -> tuple[Any, ...]:
     if isinstance(value, list | tuple) and value and all(about_of(one) for one in value):
         return tuple(map(constraint_of, value))
     return (constraint_of(value),)
+
+
+def _scored(results: list[Result], options: Options) -> list[Result]:
+    """With the scores that were asked for."""
+    if not options.scores:
+        return results
+    from decodekit.scores.evaluate import evaluated
+    from decodekit.scores.plan import scores_of
+    from decodekit.scores.tools import Tools
+
+    wanted = scores_of(options.scores)
+    return [replace(one, scores=evaluated([one], wanted, Tools())[0]) for one in results]
 
 
 def _deadline(options: Options) -> Deadline | None:

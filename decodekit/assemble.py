@@ -58,7 +58,7 @@ def result(
 def text_of(codec: Codec, outcome: Outcome, prompt: Prompt, stops: Sequence[str]) -> str:
     """The text of a row: without its end token, and cut before the stop string that ended it."""
     tokens = outcome.tokens[:-1] if outcome.finish == "eos" else outcome.tokens
-    text = codec.text(tokens, prompt.tokens)
+    text = codec.text(tokens, prompt.before)
     found = earliest_stop(text, stops) if outcome.finish == "stop" else None
     return text if found is None else text[: found[0]]
 

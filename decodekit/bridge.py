@@ -103,7 +103,7 @@ class HFGenerate:
         self.cost = Cost()
         session = Session(decoder.setup, options, wants, self.cost, adapt=adapt)
         _drive(session, streamer or self._streamer)
-        self.trace = session.recorder.trace(**session.header)
+        self.trace = session.trace()
         new = []
         for want, rows in zip(wants, session.outcomes(), strict=True):
             new.append(rows[pick([one.logw for one in rows], want.prompt.tokens, seed)].tokens)

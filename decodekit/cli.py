@@ -5,7 +5,9 @@ Exit codes: 0, 2 for what a user can correct (one sentence on stderr, no traceba
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import sys
+import warnings
+from typing import Annotated, Any, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -15,8 +17,9 @@ from decodekit.cli_compare import compare
 from decodekit.cli_demo import demo
 from decodekit.cli_fit import fit
 from decodekit.cli_generate import generate
+from decodekit.cli_harness import lm_eval
 from decodekit.cli_lists import models, strategies
-from decodekit.errors import DecodekitError
+from decodekit.errors import ConstraintWarning, DataWarning, DecodekitError
 
 INTERRUPTED = 130
 
@@ -65,8 +68,27 @@ app.command()(fit)
 app.command()(strategies)
 app.command()(models)
 app.command()(demo)
+app.command(
+    "lm-eval", context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+)(lm_eval)
+
+
+def _said(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning of ours as one sentence; others as Python shows them."""
+    if issubclass(category, DataWarning | ConstraintWarning):
+        typer.echo(f"decodekit: {message}", err=True)
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 def main() -> None:
     """Entry point of the command `decodekit`."""
+    warnings.showwarning = _said
     app(prog_name="decodekit")

@@ -27,6 +27,7 @@ _OF_MODELS: Final = {
     "causal_lm": "a causal language model, which this one is not",
     "masked_lm": "a masked language model, which this one is not",
     "hidden": "hidden states, which this model does not give",
+    "codebook": "a codebook, which this model does not have",
     "embeddings": "token embeddings, which this model does not give",
 }
 _PROTOCOLS: Final = {role: getattr(roles, role.capitalize()) for role in ROLES}
@@ -252,7 +253,7 @@ def bind(composition: Composition, run: Run, *, stops: Sequence[Stop] = (), obse
             _check_answer(composition.parts[i], bound[i], role)
         return [bound[i] for i in places] if places or role not in CORE else [CORE[role].bind(run)]
 
-    run.needs = composition.needs
+    run.needs, run.watchers = composition.needs, []
     run.limits = tuple(part for part in composition.parts if "constraint" in _about(part).roles)
     limits: list[Constraint] = answers("constraint")
     run.constraint = Product(limits) if len(limits) > 1 else next(iter(limits), None)
@@ -268,7 +269,7 @@ def bind(composition: Composition, run: Run, *, stops: Sequence[Stop] = (), obse
         warpers=tuple(warpers),
         constraint=run.constraint,
         stops=(*stops, *own_stops),
-        observers=(*observers, *own_observers),
+        observers=(*observers, *own_observers, *run.watchers),
     )
     return run.kit
 

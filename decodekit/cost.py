@@ -23,9 +23,10 @@ class ModelCost:
 
 @dataclass(slots=True)
 class Cost:
-    """Totals of a run. `models` has one entry per label ("target", "draft", ...)."""
+    """Totals of a run. `models` has one entry per label ("target", "draft", ...), `names` what they are called."""
 
     models: dict[str, ModelCost] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
     rounds: int = 0
     tokens: int = 0
     checks: int = 0

@@ -35,6 +35,10 @@ class ModelScorer:
 
     def bind(self, run: Run) -> Scorer:
         """A reader of the model over its own cache, counted under `run.label`."""
+        if run.hidden:
+            from decodekit.models.states import reader_of
+
+            return reader_of(run.model, run.cost, run.label)
         return run.model.reader(run.cost, run.label)
 
 

@@ -1,9 +1,11 @@
-"""`decodekit demo`: the main job in nine blocks on the embedded models, readable without reading code."""
+"""`decodekit demo`: the main job in ten blocks on the embedded models, readable without reading code."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.panel import Panel
@@ -11,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 import decodekit as dk
-from decodekit import demo_depth, demo_together
+from decodekit import demo_depth, demo_diffusion, demo_images, demo_together
 from decodekit.models.zoo.data import DATABASES, JSON_SCHEMAS, json_prompt, sql_prompt
 
 SENTENCE = (
@@ -25,18 +27,21 @@ def demo(console: Console, trace: Path) -> None:
     """Run all blocks, print to `console`, and save the trace of the particle run to the file `trace`."""
     began = time.perf_counter()
     console.print(Panel.fit("decodekit on its own embedded models: nothing is downloaded, everything runs here."))
-    for number, block in enumerate((_json, _sql, _speculative, _diffusion), start=1):
+    blocks: list[tuple[Callable[..., None], tuple[Any, ...]]] = [
+        (_json, ()),
+        (_sql, ()),
+        (_speculative, ()),
+        (_diffusion, ()),
+        (demo_depth.pondering, (_say,)),
+        (demo_depth.skipping, (_say, SENTENCE)),
+        (demo_depth.exits, (_say, SENTENCE)),
+        (demo_together.fast_slow, (_say, SENTENCE)),
+        (demo_images.pictures, (_say,)),
+        (_particles, (trace,)),
+    ]
+    for number, (block, more) in enumerate(blocks, start=1):
         _title(console, number, block.__doc__)
-        block(console)
-    _title(console, 5, demo_depth.pondering.__doc__)
-    demo_depth.pondering(console, _say)
-    for number, depth in enumerate((demo_depth.skipping, demo_depth.exits), start=6):
-        _title(console, number, depth.__doc__)
-        depth(console, _say, SENTENCE)
-    _title(console, 8, demo_together.fast_slow.__doc__)
-    demo_together.fast_slow(console, _say, SENTENCE)
-    _title(console, 9, _particles.__doc__)
-    _particles(console, trace)
+        block(console, *more)
     console.print(f"\ndone in {time.perf_counter() - began:.0f} s")
 
 
@@ -118,6 +123,7 @@ def _diffusion(console: Console) -> None:
         "note",
         "a small model: it has learnt the form, and copies about half of the values right (see its card)",
     )
+    demo_diffusion.canvas(console, _say)
 
 
 def _particles(console: Console, trace: Path) -> None:

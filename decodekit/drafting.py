@@ -108,7 +108,7 @@ class Drafter:
 
 
 def readable(rows: Rows, own: int, vocab: int) -> Tensor:
-    """[R] bool, rows without an id that only the target's wider padding has: a draft of width `own` could not read it."""
+    """[R] bool, rows without an id that only the target's wider padding has: a draft of width `own` cannot read it."""
     if own >= vocab:
         return ~rows.done
     past = torch.arange(rows.tokens.shape[1], device=rows.device) >= rows.n[:, None]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -35,6 +37,11 @@ class MustEnd:
         ends[list(run.eos)] = True
         self._ends = ends.to(run.model.device)  # [V]
 
+    @property
+    def patience(self) -> int:
+        """How many checks are worth a mask, by the inner constraint; without one a mask is nearly free."""
+        return int(getattr(self.inner, "patience", 0))
+
     def mask(self, rows: Rows, at: Tensor) -> Tensor:
         """[R, K, V] bool."""
         open_ = ~self._last(rows, at)[..., None] | self._ends  # [R, K, V]
@@ -59,10 +66,17 @@ class MustEnd:
 
     def forced(self, rows: Rows) -> list[list[int]]:
         """What the inner constraint forces, as far as there is room before the last place."""
-        if self.inner is None:
+        return self._within(rows, getattr(self.inner, "forced", None))
+
+    def foreseen(self, rows: Rows) -> list[list[int]]:
+        """What the inner constraint foresees, as far as there is room before the last place."""
+        return self._within(rows, getattr(self.inner, "foreseen", None))
+
+    def _within(self, rows: Rows, ask: Callable[[Rows], list[list[int]]] | None) -> list[list[int]]:
+        if ask is None:
             return [[] for _ in range(len(rows))]
         room = (rows.limit - rows.n - 1).tolist()
-        return [run[: max(0, most)] for run, most in zip(self.inner.forced(rows), room, strict=True)]
+        return [run[: max(0, most)] for run, most in zip(ask(rows), room, strict=True)]
 
     def explain(self, rows: Rows, row: int) -> str:
         """What was expected after the final text of `row`."""

@@ -43,3 +43,11 @@ class PromptError(DecodekitError):
 
 class ConstraintError(DecodekitError):
     """A schema, grammar, pattern or database cannot be used as a constraint."""
+
+
+class DataWarning(UserWarning):
+    """A line of a data file is left out; the rest is used. The message names file and line."""
+
+
+class ConstraintWarning(UserWarning):
+    """Something in a schema means nothing, or less than it seems to. The message names it and where it stands."""

@@ -28,7 +28,7 @@ from decodekit.rows import Rows
 class Model(Protocol):
     """A loaded model as plugins see it. Readers are independent: each has its own cache and follows rows by itself.
 
-    gives: capabilities, of `causal_lm`, `masked_lm`, `hidden`, `embeddings`.
+    gives: capabilities, of `causal_lm`, `masked_lm`, `hidden`, `embeddings`, `codebook`.
     vocab: width V of the logits, which may exceed the tokenizer's. context: most positions, or None for no limit.
     eos: ids that end a text. mask: id of the mask token of a masked LM, else None.
     """
@@ -83,6 +83,8 @@ class Run:
     needs: capabilities that some plugin of the composition reads.
     limits: the constraint plugins of the run, for whoever needs one more bound instance (:func:`another_constraint`).
     label: under which the work of the model is counted.
+    hidden: whether the trace wants hidden states; a scorer that can tells them (:data:`decodekit.recorder.Told`).
+    watchers: observers that parts add while they are bound (running scores); None where nobody would ask them.
     """
 
     model: Model
@@ -94,4 +96,6 @@ class Run:
     needs: frozenset[str] = frozenset()
     label: str = "target"
     limits: tuple[Any, ...] = ()
+    hidden: bool = False
+    watchers: list[Any] | None = None
     kit: Kit = field(init=False)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from decodekit import noise
 from decodekit.kit import Kit
-from decodekit.roles import Choice, Proposal, Round
+from decodekit.roles import Choice, Proposal, Round, Watcher
 from decodekit.rows import NONE, Rows
 from decodekit.trees import decide
 
@@ -31,6 +31,9 @@ def decode(kit: Kit, rows: Rows) -> Generator[Round, None, None]:
         going = ~rows.done
         take = choice.take & (ask.at != NONE) & (ask.at < rows.limit[:, None]) & going[:, None]
         before = rows.commit(ask.at, choice.tokens, take)
+        for stop in kit.stops:
+            if isinstance(stop, Watcher):  # it judges by what was taken, so it must see that first
+                stop.watch(rows, ask, logits, choice, take)
         take = _settle(kit, rows, ask, choice, take, before)
         what = Round(number, rows, ask, logits, warped, choice, take, before, going & rows.done, refused)
         for observer in kit.observers:

@@ -28,7 +28,10 @@ class CallOptions(TypedDict, total=False):
     progress: bool | None
     trace: bool
     top_k: int
+    hidden: bool
+    scores: Any
     must_end: bool
+    in_time: bool
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,12 @@ class Options:
     progress: show a bar on stderr; None for only on a terminal with several prompts.
     must_end: the text must end by itself within max_tokens: at its last place only an end token is allowed, and that
         only where the constraint's text is complete. A weighted strategy weighs it; whatever is not complete by then
-        is a dead end. trace: record events. top_k: how many of the likeliest tokens the trace keeps at every event.
+        is a dead end.
+    in_time: the constraint's text is steered to its end within max_tokens: a token is refused after which the shortest
+        completion would not fit any more. A constraint without a text that fits is refused before decoding.
+    trace: record events. top_k: how many of the likeliest tokens the trace keeps at every event.
+    hidden: the trace keeps the last hidden state that each token was predicted from. scores: uncertainty scores of
+        every result (specs such as "epr(k=10)", or score plugins); what they need of the trace is kept.
 
     Raises:
         OptionError: a value out of range or of the wrong type.
@@ -61,8 +69,11 @@ class Options:
     batch_size: int | None = None
     progress: bool | None = None
     trace: bool = True
-    top_k: int = 0
+    top_k: int = 20
+    hidden: bool = False
+    scores: tuple[Any, ...] = ()
     must_end: bool = False
+    in_time: bool = False
 
     def __post_init__(self) -> None:
         _whole("max_tokens", self.max_tokens, 1, optional=True)
@@ -95,6 +106,9 @@ class Options:
         tidy = dict(changes)
         if "stop" in tidy:
             tidy["stop"] = _several("stop", tidy["stop"], str, "a string or a list of strings") or ()
+        if "scores" in tidy:
+            given = tidy["scores"]
+            tidy["scores"] = tuple(given) if isinstance(given, list | tuple) else () if given is None else (given,)
         if tidy.get("eos") is not None:
             tidy["eos"] = _several("eos", tidy["eos"], int, "a token id or a list of these")
         return replace(self, **tidy)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from decodekit.errors import PromptError
 from decodekit.kit import Model
-from decodekit.results import Prompt
+from decodekit.results import TEMPLATE, Prompt
 
 DEFAULT_TOKENS: Final = 256
 """Tokens generated when `max_tokens` is not given, or fewer where the context ends sooner."""
+
+_MASKS: Final = re.compile(r"\{mask(?:\*([0-9]{1,5}))?\}")
 
 _KINDS: Final = "give a string, chat messages ({'role': ..., 'content': ...}), token ids, or a list of these"
 
@@ -19,7 +22,8 @@ def prompts_of(value: Any, model: Model) -> tuple[list[Prompt], bool]:
     """(prompts as the model reads them, whether `value` was a batch).
 
     A string, a list of chat messages and a list of ids are one prompt; a list of prompts is a batch, and its answer a
-    list. An array or tensor of ids counts as a list.
+    list. An array or tensor of ids counts as a list. For a masked language model a prompt may be a template: a string
+    with `{mask}` or `{mask*8}` where cells are to be filled, or ids that hold the mask token.
 
     Raises:
         PromptError: empty, of an unknown kind, or with ids that the model does not know; the message says which.
@@ -39,6 +43,8 @@ def room(prompt: Prompt, model: Model, max_tokens: int | None, which: str = "the
         PromptError: the prompt fills the context, or `max_tokens` more do not fit.
     """
     length, context = len(prompt.tokens), model.context
+    if prompt.kind == TEMPLATE:
+        return _more_than_the_template(length, model, max_tokens, which)
     if context is None:
         return DEFAULT_TOKENS if max_tokens is None else max_tokens
     if length >= context:
@@ -56,6 +62,17 @@ def room(prompt: Prompt, model: Model, max_tokens: int | None, which: str = "the
     return max_tokens
 
 
+def _more_than_the_template(length: int, model: Model, max_tokens: int | None, which: str) -> int:
+    """A template is filled where it has mask tokens, and goes on behind its end only if `max_tokens` says so."""
+    more = max_tokens or 0
+    if model.context is not None and length + more > model.context:
+        raise PromptError(
+            f"{which} is a canvas of {length + more} cells, and the context of model {model.name!r} is "
+            f"{model.context}; shorten it"
+        )
+    return more
+
+
 def _plain(value: Any) -> Any:
     """Arrays and tensors as lists, tuples as lists."""
     if hasattr(value, "tolist"):
@@ -71,18 +88,40 @@ def _is_one(value: Any) -> bool:
 
 def _prompt(value: Any, model: Model, which: str) -> Prompt:
     if isinstance(value, str):
-        return Prompt("text", value, _from_text(value, model, which))
+        return _kind("text", value, _from_text(value, model, which), model)
     if isinstance(value, list) and all(isinstance(one, int) and not isinstance(one, bool) for one in value):
         _check_ids(value, model, which)
-        return Prompt("tokens", value, _begun(value, model, which))
+        return _kind("tokens", value, _begun(value, model, which), model)
     if isinstance(value, list) and value and all(isinstance(one, Mapping) for one in value):
-        return Prompt("chat", value, _from_chat(value, model, which))
+        return _kind("chat", value, _from_chat(value, model, which), model)
     said = f"a list that holds {type(value[0]).__name__}" if isinstance(value, list) else type(value).__name__
     raise PromptError(f"{which} is {said}; {_KINDS}")
 
 
+def _kind(kind: str, given: Any, ids: list[int], model: Model) -> Prompt:
+    """A prompt with mask tokens in it is a template, however it was given."""
+    return Prompt(TEMPLATE if model.mask is not None and model.mask in ids else kind, given, ids)
+
+
+def _masks(text: str, model: Model, which: str) -> str:
+    """`text` with `{mask}` and `{mask*8}` written as the tokenizer's own mask token, so often."""
+    if model.mask is None or not _MASKS.search(text):
+        return text
+    word = getattr(model.tokenizer, "mask_token", None) or model.tokenizer.convert_ids_to_tokens(model.mask)
+    written = _MASKS.sub(lambda found: str(word) * int(found[1] or 1), text)
+    asked = sum(int(found[1] or 1) for found in _MASKS.finditer(text)) + text.count(str(word))
+    made = model.tokenizer.encode(written).count(model.mask)
+    if made != asked:
+        raise PromptError(
+            f"{which} asks for {asked} mask tokens, and the tokenizer of model {model.name!r} makes {made} of its "
+            f"{word!r}; give token ids with {model.mask} where a cell is to be filled"
+        )
+    return written
+
+
 def _from_text(text: str, model: Model, which: str) -> list[int]:
     tokenizer = model.tokenizer
+    text = _masks(text, model, which)
     try:
         text.encode()
     except UnicodeEncodeError as problem:

@@ -7,8 +7,7 @@ tensors [R, K] and turned into columns every :data:`FLUSH` rounds.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from itertools import groupby
 from typing import Any, Final
 
@@ -17,27 +16,16 @@ import torch
 from torch import Tensor
 
 from decodekit.cost import Cost
-from decodekit.roles import Refused, Round
+from decodekit.digest import digest_of
+from decodekit.roles import Round
+from decodekit.rounds import Kept, append, events_of
 from decodekit.rows import NONE, Fact, Rows
-from decodekit.trace import EVENT_COLUMNS, FACT_COLUMNS, MORE_COLUMNS, Array, Trace, joined
-from decodekit.uncertainty import Reading
+from decodekit.scattered import Cells
+from decodekit.trace import END_COLUMNS, EVENT_COLUMNS, FACT_COLUMNS, Array, Trace, joined
 
 FLUSH: Final = 64
-_LEAST: Final = -1e4  # stands for log 0, which times 0 would be NaN
-_FILL: Final = {"logq": torch.nan, "logt": torch.nan, "logw": 0.0}
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """Copies of one round: `cells` are [R, K] (top-k: [R, K, k]), `lines` are [R]."""
-
-    number: int
-    word: int
-    cells: dict[str, Tensor]
-    lines: dict[str, Tensor]
-
-    def shape(self) -> tuple[Any, ...]:
-        return (self.cells["at"].shape, tuple(self.cells))
+Told = Callable[[Rows, Tensor], Mapping[str, Tensor]]
+"""What a scorer tells of positions [R, K] after it was asked: any of `layers` [R, K] and `hidden` [R, K, H]."""
 
 
 class Recorder:
@@ -47,42 +35,63 @@ class Recorder:
         rows: at the start of the run.
         cost: the meter that the run's models count on.
         trace: whether to keep events. top_k: how many of the likeliest tokens to keep per event.
+        told: asked every round for what the scorer has to tell of the round's positions.
+        scattered: tokens become final in any order and may be taken back, so sums are kept cell by cell.
     """
 
-    def __init__(self, rows: Rows, cost: Cost, *, trace: bool = True, top_k: int = 0) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        cost: Cost,
+        *,
+        trace: bool = True,
+        top_k: int = 0,
+        told: Told | None = None,
+        scattered: bool = False,
+    ) -> None:
+        self._rows, self._told = rows, told
         self._sums = torch.zeros_like(rows.logw)  # [R] float64, up to what is pending
+        self._cells = Cells(rows) if scattered else None
         self._pending: list[Tensor] = []  # [R, K] log-probabilities of what was taken, 0 elsewhere
         self.left: list[float] = []
         """Log-probability sums of the rows that left, in the order of `rows.retired`."""
         self._cost, self._trace, self._top_k = cost, trace, top_k
         self._words: list[str] = [""]
-        self._kept: list[_Kept] = []
+        self._kept: list[Kept] = []
         self._parts: list[dict[str, Array]] = []
         self._rounds: list[tuple[float, int, dict[str, tuple[int, int]]]] = []
         self._moves: list[tuple[int, int, Tensor]] = []
-        self._number = -1
+        self._number, self._vocab = -1, 0
         self._facts: list[tuple[int, Fact]] = []
         self._begun = time.perf_counter()
         self._before = {label: (one.calls, one.fed) for label, one in cost.models.items()}  # of earlier batches
-        self._prompts = dict(zip(rows.group.tolist(), rows.start.tolist(), strict=True))
+        self._prompts = _prompts(rows) if trace else {}
+        self._width = len(rows) // max(1, len(set(rows.group.tolist())))
 
     def round(self, what: Round) -> None:
         """Add to the sums, and copy what the trace keeps."""
         rows, ask, choice = what.rows, what.ask, what.choice
         self._begin_again(rows)
         took = what.take & (choice.tokens != NONE)  # [R, K]
-        law = what.logits.log_softmax(-1)  # [R, K, V]
-        logp = _at(law, choice.tokens)  # [R, K]
-        self._pending.append(logp.masked_fill(~took, 0.0))
+        found = digest_of(what.logits, self._top_k) if self._trace else None
+        norm = what.logits.logsumexp(-1) if found is None else found.norm  # [R, K]
+        logp = _at(what.logits, choice.tokens) - norm  # [R, K]
+        if self._cells is not None:
+            self._cells.put(ask.at, logp, took)
+        else:
+            self._pending.append(logp.masked_fill(~took, 0.0))
         if len(self._pending) >= FLUSH:
             self._add_up()
-        if not self._trace:
+        if found is None:
             return
-        self._collect(rows)  # what was told after the last round
-        self._number = what.number
+        self._collect(rows, what.number)  # what was told after the last round, and in this one
+        self._number, self._vocab = what.number, what.logits.shape[-1]
+        going = what.ended | ~rows.done
+        for name, value in choice.told:
+            self._facts.append((what.number, Fact(name, rows.group[going], rows.sample[going], value[going])))
         cells = {"at": ask.at, "guess": ask.guess, "tokens": choice.tokens.clone(), "took": took, "logp": logp}
         if ask.by or ask.logq is not None:  # a proposer without a word guesses nothing: save the second look-up
-            cells["guess_logp"] = _at(law, ask.guess)
+            cells["guess_logp"] = _at(what.logits, ask.guess) - norm
         if ask.logq is not None:
             cells["logq"] = _at(ask.logq, ask.guess)
         if choice.law is what.logits:
@@ -91,17 +100,19 @@ class Recorder:
             cells["logt"] = _at(choice.law, choice.tokens) - choice.law.logsumexp(-1)
         if choice.logw is not None:
             cells["logw"] = choice.logw
-        if self._top_k:
-            top = law.topk(min(self._top_k, law.shape[-1]), -1)
-            cells["top_logps"], cells["top_ids"] = top.values, top.indices
-            cells["varentropy"] = Reading(what.logits).varentropy
-        cells["entropy"] = -torch.linalg.vecdot(law.exp(), law.clamp(min=_LEAST))  # three times faster than entr
+        wanted = _LAW if self._top_k else _LAW[:-2]
+        cells |= {name: figure for name, figure in found._asdict().items() if name in wanted and figure is not None}
+        if self._told is not None:
+            cells |= self._told(rows, ask.at)
+        if choice.why is not None:
+            words = torch.tensor([self._word(word) for word in choice.words], device=choice.why.device)
+            cells["why"] = words[choice.why]
         if ask.who is not None:
             cells["by"] = self._words_of(ask.who, ask.words)
         if what.refused is not None:
-            _append(cells, what.refused, None if ask.who is None else ask.words, self._words_of)
+            append(cells, what.refused, ask.words if ask.who is not None else None, self._words_of)
         lines = {"group": rows.group, "slot": rows.sample}
-        self._kept.append(_Kept(what.number, self._word(ask.by), cells, lines))
+        self._kept.append(Kept(what.number, self._word(ask.by), cells, lines))
         totals = {label: (one.calls, one.fed) for label, one in self._cost.models.items()}
         self._rounds.append((time.perf_counter() - self._begun, len(rows), totals))
         if len(self._kept) >= FLUSH:
@@ -110,6 +121,8 @@ class Recorder:
     @property
     def logp(self) -> Tensor:
         """[R] float64, sum of the raw log-probabilities of each row's tokens so far."""
+        if self._cells is not None:
+            return self._cells.logp.sum(1)
         self._add_up()
         return self._sums
 
@@ -122,6 +135,10 @@ class Recorder:
         """Forget the sums of rows that were set back to their prompt."""
         for where in rows.reopened:
             self._sums = self.logp.masked_fill(where, 0.0)
+            if self._cells is not None:
+                self._cells.logp = self._cells.logp.masked_fill(where[:, None], 0.0)
+            if self._trace:
+                self._moves.append((self._number, 2, where.nonzero()[:, 0]))
         rows.reopened.clear()
 
     def moved(self, rows: Rows, index: Tensor) -> None:
@@ -129,14 +146,20 @@ class Recorder:
         self._begin_again(rows)
         gone = len(rows.retired) - len(self.left)
         if gone:
+            if self._cells is not None:
+                self.left += self._cells.of_those_that_left(rows, index, len(self.left))
             logp = self.logp
             stayed = torch.zeros(len(logp), dtype=torch.bool, device=index.device)
             stayed[index] = True
-            self.left += logp[~stayed].tolist()  # rows leave in the order in which they stood
+            self.left += (
+                [] if self._cells is not None else logp[~stayed].tolist()
+            )  # rows leave in the order in which they stood
         if self._trace:
-            self._collect(rows)
+            self._collect(rows, self._number)
             self._moves.append((self._number, int(gone > 0), index))
         self._sums = self.logp[index]
+        if self._cells is not None:
+            self._cells.logp = self._cells.logp[index]
 
     def trace(self, **header: Any) -> Trace | None:
         """The events so far, or None if none are kept; `header` is stored with them."""
@@ -149,13 +172,33 @@ class Recorder:
             **header,
             "words": list(self._words),
             "labels": labels,
-            "prompts": {str(group): length for group, length in self._prompts.items()},
+            "models": {label: name for label, name in self._cost.names.items() if label in labels},
+            "prompts": {str(group): len(ids) for group, ids in self._prompts.items()},
+            "prompt_ids": {str(group): ids for group, ids in self._prompts.items()},
+            "batches": [{"round": 0, "group": min(self._prompts, default=0), "width": self._width}],
+            "top_k": self._top_k,
+            "vocab": self._vocab,
         }
-        facts = self._fact_columns(full)
-        return Trace(full, joined(self._parts, names), self._round_columns(labels), self._move_columns(), facts=facts)
+        facts, ends = self._fact_columns(full), self._end_columns(full)
+        events, rounds = joined(self._parts, names), self._round_columns(labels)
+        return Trace(full, events, rounds, self._move_columns(), facts=facts, ends=ends)
 
-    def _collect(self, rows: Rows) -> None:
-        self._facts += [(self._number, fact) for fact in rows.facts]
+    def _end_columns(self, header: dict[str, Any]) -> dict[str, Array]:
+        """How every row came out; rows still in flight have no word for it yet."""
+        rows, logp = self._rows, self.logp.tolist()
+        left = [
+            (one.group, one.sample, len(one.tokens) - one.start, one.reason, one.logw, sums)
+            for one, sums in zip(rows.retired, self.left, strict=False)
+        ]
+        here = zip(rows.group.tolist(), rows.sample.tolist(), (rows.n - rows.start).tolist(), strict=True)
+        left += [(*one, rows.why(r), float(rows.logw[r]), logp[r]) for r, one in enumerate(here) if r < len(logp)]
+        words = header["finishes"] = sorted({one[3] for one in left})
+        values = zip(*[(*one[:3], words.index(one[3]), *one[4:]) for one in left], strict=True) if left else [[]] * 6
+        kinds = END_COLUMNS.items()
+        return {name: np.array(list(column), dtype=kind) for (name, kind), column in zip(kinds, values, strict=True)}
+
+    def _collect(self, rows: Rows, current: int) -> None:
+        self._facts += [(current if fact.now else self._number, fact) for fact in rows.facts]
         rows.facts.clear()
 
     def _fact_columns(self, header: dict[str, Any]) -> dict[str, Array]:
@@ -184,8 +227,8 @@ class Recorder:
 
     def _flush(self) -> None:
         kept, self._kept = self._kept, []
-        for _, same in groupby(kept, key=_Kept.shape):
-            self._parts.append(_events(list(same)))
+        for _, same in groupby(kept, key=Kept.shape):
+            self._parts.append(events_of(list(same)))
 
     def _round_columns(self, labels: list[str]) -> dict[str, Array]:
         rows = [self._before, *(totals for *_, totals in self._rounds)]
@@ -211,80 +254,15 @@ class Recorder:
         }
 
 
+def _prompts(rows: Rows) -> dict[int, list[int]]:
+    """The prompt of every group."""
+    first = {group: r for r, group in reversed(list(enumerate(rows.group.tolist())))}
+    return {group: rows.tokens[r, : int(rows.start[r])].tolist() for group, r in sorted(first.items())}
+
+
 def _at(law: Tensor, tokens: Tensor) -> Tensor:
     """`law` [R, K, V] at `tokens` [R, K] -> [R, K]; anything where the token is NONE."""
     return law.gather(-1, tokens.clamp(min=0)[..., None])[..., 0]
 
 
-def _events(kept: list[_Kept]) -> dict[str, Array]:
-    """Columns of the events in rounds of one shape.
-
-    Every cell [round, row, k] may hold two events, in this order: a guess that was not taken, and the token taken.
-    """
-
-    def cells(name: str) -> Array:
-        if name not in kept[0].cells:
-            return np.full(shape, _FILL[name], dtype=np.float32)
-        array: Array = torch.stack([one.cells[name] for one in kept]).cpu().numpy()
-        return array
-
-    at, guess, tokens, took = (torch.stack([k.cells[n] for k in kept]).cpu().numpy() for n in _FIRST)
-    shape = at.shape  # [n, R, K]
-    agreed = took & (guess == tokens)
-    lost = (guess != NONE) & (at != NONE) & ~agreed
-    mask = np.stack([lost, took], -1)  # [n, R, K, 2]
-
-    def pick(lost_value: Any, took_value: Any, kind: Any) -> Array:
-        both = np.stack([np.broadcast_to(lost_value, shape), np.broadcast_to(took_value, shape)], -1)
-        picked: Array = both[mask].astype(kind)
-        return picked
-
-    line = np.arange(shape[1])[None, :, None]
-    number = np.array([one.number for one in kept])[:, None, None]
-    word = cells("by") if "by" in kept[0].cells else np.array([one.word for one in kept])[:, None, None]
-    group, slot = (torch.stack([k.lines[n] for k in kept]).cpu().numpy()[..., None] for n in ("group", "slot"))
-    logp, logq, entropy = cells("logp"), cells("logq"), cells("entropy")
-    values = {
-        "group": (group, group),
-        "slot": (slot, slot),
-        "row": (line, line),
-        "round": (number, number),
-        "position": (at, at),
-        "token": (guess, tokens),
-        "by": (word, np.where(agreed, word, 0)),
-        "accepted": (False, True),
-        "logp": (cells("guess_logp") if "guess_logp" in kept[0].cells else np.nan, logp),
-        "logq": (logq, np.where(agreed, logq, np.nan)),
-        "logt": (np.nan, cells("logt")),
-        "logw": (0.0, cells("logw")),
-        "entropy": (entropy, entropy),
-    }
-    columns = {name: pick(*values[name], kind) for name, kind in EVENT_COLUMNS.items()}
-    for name, kind in MORE_COLUMNS.items():
-        if name in kept[0].cells:
-            columns[name] = np.stack([cells(name)] * 2, 3)[mask].astype(kind)
-    return columns
-
-
-def _append(
-    cells: dict[str, Tensor],
-    refused: Refused,
-    words: tuple[str, ...] | None,
-    coded: Callable[[Tensor, tuple[str, ...]], Tensor],
-) -> None:
-    """More columns: what a tree guessed beside the chain that was walked."""
-    known = {"at": refused.at, "guess": refused.token, "tokens": refused.token, "guess_logp": refused.logp}
-    if refused.logq is not None:
-        known["logq"] = refused.logq
-    if words is not None and refused.who is not None:
-        known["by"] = coded(refused.who, words)
-    count = refused.at.shape[1]
-    for name, cell in cells.items():
-        more = known.get(name)
-        if more is None:  # nothing is known of it
-            fill = False if cell.dtype == torch.bool else torch.nan if cell.is_floating_point() else NONE
-            more = cell.new_full((cell.shape[0], count, *cell.shape[2:]), fill)
-        cells[name] = torch.cat([cell, more.to(cell.dtype)], 1)
-
-
-_FIRST: Final = ("at", "guess", "tokens", "took")
+_LAW: Final = ("entropy", "varentropy", "s2", "s3", "s4", "top_ids", "top_logps")

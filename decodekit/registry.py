@@ -22,13 +22,13 @@ from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeVar, cast, da
 import pydantic
 import pydantic.dataclasses
 
-from decodekit.about import ROLES, TASK, About, Keeps, about_of, explain, freeze, name_of
+from decodekit.about import APART, ROLES, SCORE, TASK, About, Keeps, about_of, explain, freeze, name_of
 from decodekit.errors import BrokenPlugin, UnknownPlugin
 from decodekit.kit import Run
 
 PLUGINS: Final = "decodekit.plugins"
-TASKS: Final = "decodekit.tasks"
-"""What strategies are compared on: declared and found like plugins, under names of their own."""
+TASKS: Final = "decodekit.tasks"  # what strategies are compared on: declared and found like plugins
+SCORES: Final = "decodekit.scores"  # uncertainty scores: functions of a trace, likewise
 DEFAULTS: Final = "decodekit.defaults"
 VARIABLE: Final = "DECODEKIT_PLUGINS"
 REPEAT: Final = "a new entry point is seen only after `pip install -e .` has been repeated"
@@ -107,7 +107,7 @@ def _words(given: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def _refuse_bad_class(cls: type, roles: tuple[str, ...], keeps: str) -> None:
-    unknown = [role for role in roles if role not in ROLES and roles != (TASK,)]
+    unknown = [role for role in roles if role not in ROLES and not (len(roles) == 1 and role in APART)]
     if unknown or not roles or len(set(roles)) < len(roles):
         said = f"the role {unknown[0]!r}" if unknown else f"the roles {roles!r}"
         raise BrokenPlugin(f"plugin class {cls.__qualname__} declares {said}; roles are {', '.join(ROLES)}, each once")
@@ -115,7 +115,7 @@ def _refuse_bad_class(cls: type, roles: tuple[str, ...], keeps: str) -> None:
         raise BrokenPlugin(
             f"plugin class {cls.__qualname__} declares keeps={keeps!r}; write one of {', '.join(get_args(Keeps))}"
         )
-    for method in ("items(self)", "score(self, item, text)") if roles == (TASK,) else ("bind(self, run)",):
+    for method in APART.get(roles[0], ("bind(self, run)",)):
         if not callable(getattr(cls, method.partition("(")[0], None)):
             raise BrokenPlugin(f"plugin class {cls.__qualname__} has no method {method}; define it")
     if "about" in cls.__dict__ or "ClassVar" not in str(inspect.get_annotations(cls).get("about", ClassVar)):
@@ -223,7 +223,7 @@ def load(name: str, group: str = PLUGINS) -> type[Any]:
 
 def word_of(group: str) -> str:
     """What messages call a member of `group`."""
-    return TASK if group == TASKS else "plugin"
+    return {TASKS: TASK, SCORES: SCORE}.get(group, "plugin")
 
 
 def origin(name: str) -> Origin:
@@ -295,6 +295,6 @@ def _snake(name: str) -> str:
 def _declared_as(cls: type) -> str:
     """The name under which metadata declares `cls`, or else its own name in snake case."""
     path, own = f"{cls.__module__}:{cls.__qualname__}", _snake(cls.__name__)
-    every = [found for group in (PLUGINS, TASKS) for found in _scan(group, _allowed()).items()]
+    every = [found for group in (PLUGINS, TASKS, SCORES) for found in _scan(group, _allowed()).items()]
     declared = [name for name, all_ in every for e in all_ if e.point.value == path]
     return own if own in declared or not declared else declared[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,23 +27,33 @@ FINISHES = {
 """Why a generation ended, and what the word means. A plugin's own stop may add words."""
 
 
+TEMPLATE = "template"
+"""Kind of a prompt that holds mask tokens: it is filled in, and the text is all of it."""
+
+
 @dataclass(frozen=True)
 class Prompt:
     """What was asked.
 
-    kind: "text", "chat" or "tokens". given: the prompt as it was given. tokens: as the model read it.
+    kind: "text", "chat", "tokens" or "template". given: as it was given. tokens: as the model read it.
     """
 
     kind: str
     given: Any = field(repr=False)
     tokens: list[int] = field(repr=False)
 
+    @property
+    def before(self) -> list[int]:
+        """What stands before the text: the tokens, or nothing where they are part of the text."""
+        return [] if self.kind == TEMPLATE else self.tokens
+
 
 @dataclass(frozen=True)
 class Sample:
     """One finished row: a sample, or a particle of a population.
 
-    text: what follows the prompt, cut before a stop string. tokens: generated ids, the end token included.
+    text: what follows the prompt (all of a template, filled in), cut before a stop string.
+    tokens: generated ids, the end token included.
     value: the text as the constraint reads it (parsed, validated), None without a constraint or where it is unfinished.
     finish: a word of :data:`FINISHES`. logp: sum of log-probabilities of the tokens under the plain model, in nats.
     logw: log importance weight, in nats (0 for exact strategies, -inf at a dead end).
@@ -73,6 +83,8 @@ class Result:
         satisfies the constraint; None for the others.
     message: one sentence where the text did not end by itself (dead end, unreadable value), else empty.
     cost: of the whole call; results of one batch share it. trace: of this prompt alone, None if switched off.
+    scores: those that were asked for with `scores=`, by spec (:func:`decodekit.score`); `scores.problems` says why one
+        is missing.
     spec: the canonical strategy. seed: together with `prompt` it reproduces the result.
     """
 
@@ -90,6 +102,14 @@ class Result:
     prompt: Prompt = field(repr=False)
     spec: str
     seed: int
+    scores: Mapping[str, float] = field(default_factory=dict, repr=False)
+
+    @property
+    def confidence(self) -> float:
+        """Probability of the answer's tokens under the plain model, 0 to 1: of a greedy text exp(-G-NLL), which is not
+        divided by the length (Aichberger et al. 2024, arXiv 2412.15176). Other scores: :func:`decodekit.score`.
+        """
+        return math.exp(self.logp)
 
     def __str__(self) -> str:
         return self.text
@@ -114,6 +134,7 @@ class Result:
             "prompt": jsonable(self.prompt.given),
             "samples": [_sample_dict(s) for s in self.samples] if len(self.samples) > 1 else [],
             "cost": self.cost.as_dict(),
+            **({"scores": {name: _finite(value) for name, value in self.scores.items()}} if self.scores else {}),
         }
 
 

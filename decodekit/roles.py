@@ -36,6 +36,8 @@ class Proposal:
     who, words: where several guess, [R, K] index into `words` of who guessed, instead of `by`.
     siblings: in one step of a tree (K = 1), [R, C] all guesses for this position in the order in which they are tried,
         NONE pads; `guess` is the first. A selector that knows nothing of them just decides the position.
+    known: [R, K, V] logits of the tokens at `at` that the proposer has read already (looking ahead): the loop reads
+        nothing. None as a rule.
     """
 
     at: Tensor
@@ -49,6 +51,7 @@ class Proposal:
     who: Tensor | None = None
     words: tuple[str, ...] = ()
     siblings: Tensor | None = None
+    known: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,8 @@ class Choice:
     law: [R, K, V] logits of the processed target (after warpers and constraint), borrowed for the trace, or None where
         the selector never makes them.
     dead: [R] bool, rows in which no token is allowed, or None. The loop ends them with weight zero.
+    why: [R, K] index into `words`, why each was taken, for the trace; or None.
+    told: numbers about this round's rows for the trace, each a name and [R].
     """
 
     tokens: Tensor
@@ -108,6 +113,9 @@ class Choice:
     logw: Tensor | None = None
     law: Tensor | None = None
     dead: Tensor | None = None
+    why: Tensor | None = None
+    words: tuple[str, ...] = ()
+    told: tuple[tuple[str, Tensor], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +229,14 @@ class Stop(Protocol):
 
         `before` [R] is `n` when the round began: only `tokens[before:n]` are new, unless rows were moved.
         """
+
+
+@runtime_checkable
+class Watcher(Protocol):
+    """A stop that judges by the laws: it is shown what was taken before it is asked."""
+
+    def watch(self, rows: Rows, ask: Proposal, logits: Tensor, choice: Choice, take: Tensor) -> None:
+        """After the commit: `logits` [R, K, V] of the model, `take` [R, K] bool what became final, before any cut."""
 
 
 @runtime_checkable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor
@@ -11,10 +11,12 @@ from torch import Tensor
 from decodekit import noise
 from decodekit.errors import CompositionError
 from decodekit.fitting import Fitted
+from decodekit.kit import Run
+from decodekit.live import Live, live
 from decodekit.rows import Rows
 from decodekit.uncertainty import RISING, Reading
 
-Route = Literal["always", "never", "random", "entropy", "top1", "gap", "varentropy", "fitted"]
+Route = Literal["always", "never", "random", "entropy", "top1", "gap", "varentropy", "fitted", "score"]
 Router = Callable[[Rows, Tensor, Reading], Tensor]
 """(rows, at [R, K], the fast model's reading [R, K]) -> [R, K] bool, where the dearer model is asked."""
 USUAL: Final = {"random": 0.2, "entropy": 1.0, "top1": 0.5, "gap": 0.4, "varentropy": 2.0}
@@ -23,14 +25,21 @@ _SALT: Final = 1 << 17
 """Salt of the random router: outside those that strategies use."""
 
 
-def router(route: str, threshold: float | None, fitted: str | None, who: str) -> Router:
-    """The rule that `route` names; `who` is named in errors.
+def router(
+    route: str, threshold: float | None, fitted: str | None, who: str, score: Any = None, run: Run | None = None
+) -> Router:
+    """The rule that `route` names; `who` is named in errors. `score`: of route="score", a running score of `run`.
 
     Raises:
         CompositionError: a threshold out of range or beside a rule that has none, or no fitted file.
     """
     if (fitted is not None) != (route == "fitted"):
         raise CompositionError(f"{who}: route={route!r} and fitted={fitted!r} go together: give both, or neither")
+    if (score is not None) != (route == "score"):
+        raise CompositionError(f"{who}: route={route!r} and score={score!r} go together: give both, or neither")
+    if route == "score":
+        assert run is not None
+        return _running(live(run, score, who), threshold, who)
     if route == "fitted":
         assert fitted is not None
         rule = Fitted.load(fitted, who)
@@ -44,6 +53,24 @@ def router(route: str, threshold: float | None, fitted: str | None, who: str) ->
     if route == "random":
         return lambda rows, at, reading: noise.uniform(rows.stream, at, _SALT) < limit
     return lambda rows, at, reading: beyond(route, reading.signal(route), limit)
+
+
+def _running(running: Live, threshold: float | None, who: str) -> Router:
+    """Asks at every position of a row whose text so far is more uncertain than the threshold."""
+    if threshold is None:
+        raise CompositionError(f"{who}: the score {running.name} has no usual threshold; give threshold=")
+    return lambda rows, at, reading: running.beyond(rows, threshold)[:, None].expand_as(at)
+
+
+def entropy_limit(route: str, threshold: float | None, fitted: str | None, who: str) -> float | None:
+    """The entropy above which such a rule asks, in nats; None where it reads anything else, for plots."""
+    if route == "entropy":
+        return USUAL[route] if threshold is None else threshold
+    rule = None if fitted is None else Fitted.load(fitted, who)
+    if rule is None or list(rule.weights) != ["entropy"]:
+        return None
+    mean, scale = rule.mean.get("entropy", 0.0), rule.scale.get("entropy", 1.0)
+    return mean + scale * (rule.threshold - rule.bias) / rule.weights["entropy"]
 
 
 def beyond(signal: str, value: Tensor, limit: float) -> Tensor:

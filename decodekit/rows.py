@@ -19,12 +19,16 @@ GROW = 64
 
 
 class Fact(NamedTuple):
-    """Numbers that a plugin has to tell: `value` [M] float64 about slots [M] of groups [M]."""
+    """Numbers that a plugin has to tell: `value` [M] float64 about slots [M] of groups [M].
+
+    now: told while a round is going on, of that round; else of the one before.
+    """
 
     name: str
     group: Tensor
     slot: Tensor
     value: Tensor
+    now: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +170,12 @@ class Rows:
         code = int(self.note[row])
         return self.remarks[code] if code != NONE else ""
 
-    def tell(self, name: str, group: Tensor, slot: Tensor, value: Tensor) -> None:
-        """Put numbers [M] about slots [M] (NONE: the whole group) of groups [M] into the trace, under `name`."""
-        self.facts.append(Fact(name, group, slot, value))
+    def tell(self, name: str, group: Tensor, slot: Tensor, value: Tensor, now: bool = False) -> None:
+        """Put numbers [M] about slots [M] (NONE: the whole group) of groups [M] into the trace, under `name`.
+
+        Proposers, scorers and selectors, which answer before a round is over, say `now`.
+        """
+        self.facts.append(Fact(name, group, slot, value, now))
 
     def text(self, row: int) -> list[int]:
         """The final tokens of `row`, prompt included."""

@@ -10,18 +10,22 @@ from typing import Any
 import torch
 
 from decodekit import noise
+from decodekit.canvas import open_templates
 from decodekit.compose import Composition, bind
 from decodekit.cost import Cost
 from decodekit.ending import MustEnd
+from decodekit.errors import CompositionError, OptionError
 from decodekit.kit import Kit, Model, Run
 from decodekit.loop import decode
 from decodekit.options import Options
-from decodekit.recorder import Recorder
+from decodekit.recorder import Recorder, Told
 from decodekit.results import Prompt
 from decodekit.roles import Round, Stop
 from decodekit.rows import Rows
+from decodekit.spelling import OfCodec
 from decodekit.stops import Budget, Complete, Deadline, EndOfText, Length, StopStrings
 from decodekit.text import Codec
+from decodekit.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,13 @@ class Setup:
     def bound(self, options: Options, cost: Cost) -> tuple[Run, Kit]:
         """Bind every answer anew: readers follow the rows of one batch."""
         eos = self.model.eos if options.eos is None else options.eos
-        run = Run(model=self.model, open=self.open, eos=tuple(eos), seed=options.seed, cost=cost)
-        return run, bind(self.composition, run)
+        run = Run(self.model, self.open, tuple(eos), options.seed, cost, hidden=options.hidden)
+        kit = bind(self.composition, run)
+        if options.hidden and not getattr(kit.scorer, "tells_hidden", False):
+            raise CompositionError(
+                f"hidden=True asks for hidden states, and the scorer of {self.spec!r} does not tell them; drop either"
+            )
+        return run, kit
 
 
 @dataclass(frozen=True)
@@ -85,13 +94,24 @@ class Session:
         until: Deadline | None = None,
         adapt: Callable[[Kit], Kit] | None = None,
     ) -> None:
-        self._cost, self.wants = cost, list(wants)
+        self._cost, self.wants, self._setup = cost, list(wants), setup
         self._retired = self._settled = 0
         run, kit = setup.bound(options, cost)
         kit = kit if adapt is None else adapt(kit)
         with torch.inference_mode():
             self.rows = _rows(self.wants, kit.population.width, options.seed, setup.model.device)
-            self.recorder = Recorder(self.rows, cost, trace=options.trace, top_k=options.top_k)
+            if setup.model.mask is not None:
+                open_templates(self.rows, setup.model.mask)
+            self.recorder = Recorder(
+                self.rows,
+                cost,
+                trace=options.trace,
+                top_k=options.top_k,
+                told=_told(kit),
+                scattered=getattr(kit.proposer, "scattered", False),
+            )
+        if options.in_time:
+            _steer(kit.constraint, self.rows)
         if options.must_end:
             kit = replace(kit, constraint=MustEnd(kit.constraint, run))
         stops = _stops(setup, options, run, kit, until)
@@ -110,6 +130,13 @@ class Session:
                 return
             self._cost.rounds += 1
             yield what
+
+    def trace(self) -> Trace | None:
+        """The events so far, with what their tokens say; None if none are kept."""
+        trace = self.recorder.trace(**self.header)
+        if trace is None or self._setup.model.tokenizer is None:
+            return trace
+        return trace.spelt(OfCodec(self._setup.codec))
 
     def settled(self) -> int:
         """How many groups have left altogether."""
@@ -143,6 +170,12 @@ class Session:
             yield int(rows.group[r]), Outcome(tokens, finish, *sums, int(rows.sample[r]), rows.remarked(r))
 
 
+def _told(kit: Kit) -> Told | None:
+    """What the scorer tells of the positions that it was asked, if it tells anything."""
+    found: Told | None = getattr(kit.scorer, "told", None)
+    return found
+
+
 def _rows(wants: Sequence[Want], width: int, seed: int, device: torch.device) -> Rows:
     streams = [noise.streams(seed, w.prompt.tokens, (w.number + 1) * width)[w.number * width :] for w in wants]
     return Rows(
@@ -152,6 +185,20 @@ def _rows(wants: Sequence[Want], width: int, seed: int, device: torch.device) ->
         group=torch.arange(len(wants), device=device).repeat_interleave(width),
         sample=torch.arange(width, device=device).repeat(len(wants)),
     )
+
+
+def _steer(constraint: object, rows: Rows) -> None:
+    """Have the constraint refuse what cannot be completed in time; it refuses rows without room for any text."""
+    steer = getattr(constraint, "steer", None)
+    if steer is None:
+        what = (
+            "none is given" if constraint is None else "this one is not: several in a list, or one of another package"
+        )
+        raise OptionError(
+            f"in_time=True needs a constraint that can be steered to its end, and {what}; "
+            "give one (all_of joins several), or drop in_time"
+        )
+    steer(rows)
 
 
 def _stops(setup: Setup, options: Options, run: Run, kit: Kit, until: Deadline | None) -> tuple[Stop, ...]:

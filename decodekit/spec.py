@@ -106,9 +106,23 @@ def parse_task(text: str) -> Any:
     Raises:
         SpecError, UnknownPlugin, BrokenPlugin, OptionError: as :func:`parse`.
     """
-    parts = _Reader(text[:LONGEST], registry.TASKS).strategy() if text.strip() else []
+    return _one(text, registry.TASKS, "sql(limit=50)")
+
+
+def parse_score(text: str) -> Any:
+    """Read the spec of a score, such as `epr(k=10)`: one name of the group `decodekit.scores` with its options.
+
+    Raises:
+        SpecError, UnknownPlugin, BrokenPlugin, OptionError: as :func:`parse`.
+    """
+    return _one(text, registry.SCORES, "epr(k=10)")
+
+
+def _one(text: str, group: str, example: str) -> Any:
+    parts = _Reader(text[:LONGEST], group).strategy() if text.strip() else []
     if len(parts) != 1:
-        raise SpecError(f"{text[:40]!r} is not one task; write its name, with options in brackets: sql(limit=50)")
+        word = registry.word_of(group)
+        raise SpecError(f"{text[:40]!r} is not one {word}; write its name, with options in brackets: {example}")
     return parts[0]
 
 

@@ -21,13 +21,13 @@ def pieces(session: Session, setup: Setup, options: Options, prompt: Prompt, cos
     Raises:
         CompositionError: the strategy takes back what was given out (revocation on a canvas).
     """
-    state = setup.codec().start(prompt.tokens)
+    state = setup.codec().start(prompt.before)
     sent, tokens, held = "", 0, ""
     for what in session.rounds():
         rows = what.rows
         if bool(rows.done[0]):  # the last piece is cut from the finished text
             continue
-        ids = rows.text(0)[len(prompt.tokens) :]
+        ids = rows.text(0)[len(prompt.before) :]
         if len(ids) < tokens:
             raise CompositionError(
                 f"the strategy {setup.spec!r} takes back text that it has already settled, so it cannot be streamed; "
@@ -41,6 +41,6 @@ def pieces(session: Session, setup: Setup, options: Options, prompt: Prompt, cos
         out, held = held[:ready], held[ready:]
         sent, tokens = sent + out, len(ids)
         yield Piece(out, new)
-    trace = session.recorder.trace(**session.header)
+    trace = session.trace()
     made = result(setup, options, prompt, session.outcomes(), cost, trace)
     yield Piece(made.text[len(sent) :], made.tokens[tokens:], made)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from os import PathLike
 from typing import Any, Final
@@ -16,10 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from decodekit.errors import DecodekitError
+from decodekit.lineage import Line, lines
+from decodekit.spelling import Known, Spelling, columns_of
 
 Array = npt.NDArray[Any]
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 EVENT_COLUMNS: Final = {
     "group": np.int32,  # which sample of which prompt; the rows of a population share it
@@ -35,12 +37,18 @@ EVENT_COLUMNS: Final = {
     "logt": np.float32,  # under the processed target (warped, constrained), NaN where the selector gave none
     "logw": np.float32,  # what it added to the row's log importance weight
     "entropy": np.float32,  # of the plain model's law there, in nats
+    "varentropy": np.float32,  # variance of -ln p under it, in nats squared
+    "s2": np.float32,  # sums of p^2, p^3, p^4 over the whole vocabulary: moments without the row
+    "s3": np.float32,
+    "s4": np.float32,
+    "layers": np.int16,  # how many layers the model ran for it, NONE where the scorer does not tell
 }
 """Columns of an event and their types. Log-probabilities are natural; the three laws are never mixed."""
 
 
-MORE_COLUMNS: Final = {"top_ids": np.int32, "top_logps": np.float32, "varentropy": np.float32}
-"""With top-k alone: the likeliest tokens [E, k] and what they were given, and the variance of -ln p in nats squared."""
+MORE_COLUMNS: Final = {"top_ids": np.int32, "top_logps": np.float32, "hidden": np.float32}
+"""With `top_k`: the likeliest tokens [E, k] and their log-probabilities under the plain model, likeliest first. With
+`hidden`: the last hidden state [E, H] that the token was predicted from."""
 
 FACT_COLUMNS: Final = {
     "round": np.int32,
@@ -52,6 +60,17 @@ FACT_COLUMNS: Final = {
 """What plugins told of a round (:meth:`decodekit.rows.Rows.tell`), one number a line."""
 
 
+END_COLUMNS: Final = {
+    "group": np.int32,
+    "slot": np.int32,
+    "length": np.int32,  # tokens after the prompt
+    "finish": np.int16,  # index into header["finishes"]; the empty word: it was in flight
+    "logw": np.float64,  # its log importance weight
+    "logp": np.float64,  # sum of the log-probabilities of its tokens under the plain model
+}
+"""How every row came out."""
+
+
 class Trace:
     """The events of a run, or of some groups of it.
 
@@ -59,8 +78,10 @@ class Trace:
         header: plain data: version, spec, seed, model, words (proposers), labels (models), prompts (length by group).
         events: the columns of :data:`EVENT_COLUMNS`, each [E]; with top-k also `top_ids`, `top_logps` [E, k].
         rounds: seconds, rows, calls, fed, each [rounds] or [rounds, labels]; what the round added, not totals.
-        moves: `round` [M], `kind` [M] (0 survivors, 1 rows left), `offset` [M + 1] and `index` (all moves end to end).
-        facts: the columns of :data:`FACT_COLUMNS`, each [F].
+        moves: `round` [M], `kind` [M] (0 copied between slots, 1 the others left, 2 these
+            began again), `offset` [M + 1] and `index` (all moves end to end).
+        facts: the columns of :data:`FACT_COLUMNS`, each [F]. ends: those of :data:`END_COLUMNS`, each [samples].
+        spelling: what its tokens say, if that is known.
         groups: look at these groups only; rounds and moves are always those of the whole batch.
     """
 
@@ -72,10 +93,15 @@ class Trace:
         moves: Mapping[str, Array],
         groups: Iterable[int] | None = None,
         facts: Mapping[str, Array] | None = None,
+        ends: Mapping[str, Array] | None = None,
+        spelling: Spelling | None = None,
     ) -> None:
         self.header, self._all, self.rounds, self.moves = dict(header), events, rounds, moves
         self._facts: Mapping[str, Array] = joined([], FACT_COLUMNS) if facts is None else facts
+        self._ends: Mapping[str, Array] = joined([], END_COLUMNS) if ends is None else ends
         self.groups = None if groups is None else tuple(groups)
+        self.spelling = spelling
+        self.shared: dict[str, Any] = {}  # what was found out about the whole, for all views of it
 
     @cached_property
     def events(self) -> dict[str, Array]:
@@ -93,20 +119,41 @@ class Trace:
         mine = np.isin(self._facts["group"], self.groups)
         return {name: column[mine] for name, column in self._facts.items()}
 
+    @cached_property
+    def ends(self) -> dict[str, Array]:
+        """The columns of :data:`END_COLUMNS`, of the groups looked at."""
+        if self.groups is None:
+            return dict(self._ends)
+        mine = np.isin(self._ends["group"], self.groups)
+        return {name: column[mine] for name, column in self._ends.items()}
+
+    def lines(self) -> list[Line]:
+        """Every sample with the events that became its text, by group and slot (:mod:`decodekit.lineage`)."""
+        return lines(self)
+
+    def bytes_of(self, token: int) -> bytes:
+        """What a token says, of a special one its name; none where the trace was made without a tokenizer."""
+        return b"" if self.spelling is None else self.spelling.bytes_of(int(token))
+
+    def text(self, tokens: Iterable[int]) -> str:
+        """What tokens say together, special ones left out."""
+        told = [t for t in map(int, tokens) if self.spelling is not None and not self.spelling.special(t)]
+        return b"".join(map(self.bytes_of, told)).decode("utf-8", "replace")
+
     def signal(self, name: str) -> Array:
         """[E] "entropy", "varentropy", "top1" or "gap" of the plain model's law (:mod:`decodekit.uncertainty`).
 
-        All but the entropy need a trace with `top_k` of 2 or more.
+        "top1" needs a trace with `top_k` of 1 or more, "gap" of 2.
         """
-        if name == "entropy":
-            return self.events["entropy"]
-        best = self.events.get("top_logps")
-        if name not in ("varentropy", "top1", "gap"):
+        if name not in ("entropy", "varentropy", "top1", "gap"):
             raise DecodekitError(f"no signal is called {name!r}; the trace knows entropy, varentropy, top1 and gap")
-        if best is None or best.shape[1] < 2:
-            raise DecodekitError(f"{name} was not recorded; give top_k=2 or more to the call that makes the trace")
-        if name == "varentropy":
-            return self.events["varentropy"]
+        if name.endswith("entropy"):
+            return self.events[name]
+        best, wanted = self.events.get("top_logps"), 1 if name == "top1" else 2
+        if best is None or best.shape[1] < wanted:
+            raise DecodekitError(
+                f"{name} was not recorded; give top_k={wanted} or more to the call that makes the trace"
+            )
         first: Array = np.exp(best[:, 0])
         return first if name == "top1" else first - np.exp(best[:, 1])
 
@@ -128,12 +175,23 @@ class Trace:
 
     def of(self, groups: Iterable[int]) -> Trace:
         """A view of some groups; nothing is copied before it is read."""
-        return Trace(self.header, self._all, self.rounds, self.moves, groups, self._facts)
+        return self._view(groups)
 
     @property
     def whole(self) -> Trace:
         """The events of all groups of the call."""
-        return Trace(self.header, self._all, self.rounds, self.moves, facts=self._facts)
+        return self if self.groups is None else self._view(None)
+
+    def _view(self, groups: Iterable[int] | None) -> Trace:
+        more = {"facts": self._facts, "ends": self._ends}
+        made = Trace(self.header, self._all, self.rounds, self.moves, groups, **more, spelling=self.spelling)
+        made.shared = self.shared
+        return made
+
+    def spelt(self, spelling: Spelling) -> Trace:
+        """The same, and what its tokens say."""
+        self.spelling = spelling
+        return self
 
     def by(self, word: str) -> Array:
         """[E] bool, events that the proposer `word` guessed."""
@@ -143,10 +201,14 @@ class Trace:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write one `.npz` file: arrays and a JSON header, no pickle."""
-        moves = self.moves
         header = {**self.header, "version": VERSION}
         arrays = {"header": np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)}
-        for part, columns in (("event", self.events), ("round", self.rounds), ("move", moves), ("fact", self.facts)):
+        parts = {"event": self.events, "round": self.rounds, "move": self.moves, "fact": self.facts, "end": self.ends}
+        if self.spelling is not None:
+            seen = [self.events["token"], self.events.get("top_ids", np.zeros(0, dtype=np.int32)).ravel()]
+            ids = [np.array(one, dtype=np.int32) for one in header["prompt_ids"].values()]
+            parts["text"] = columns_of(self.spelling, np.unique(np.concatenate([*seen, *ids])).tolist())
+        for part, columns in parts.items():
             arrays |= {f"{part}.{name}": column for name, column in columns.items()}
         try:
             with open(path, "wb") as file:
@@ -159,7 +221,7 @@ class Trace:
         """Read what :meth:`save` wrote.
 
         Raises:
-            DecodekitError: no such file, not a trace, or written by a newer version.
+            DecodekitError: no such file, not a trace, or one of another version.
         """
         try:
             with np.load(path, allow_pickle=False) as file:
@@ -176,11 +238,19 @@ class Trace:
                 f"{str(path)!r} is a trace of version {header.get('version')}, and this decodekit reads version "
                 f"{VERSION}; read it with the decodekit that wrote it"
             )
-        parts: dict[str, dict[str, Array]] = {"event": {}, "round": {}, "move": {}, "fact": {}}
+        parts: dict[str, dict[str, Array]] = {part: {} for part in ("event", "round", "move", "fact", "end", "text")}
         for name, column in arrays.items():
             part, _, key = name.partition(".")
             parts[part][key] = column
-        return cls(header, parts["event"], parts["round"], parts["move"], facts=parts["fact"])
+        return cls(
+            header,
+            parts["event"],
+            parts["round"],
+            parts["move"],
+            facts=parts["fact"],
+            ends=parts["end"],
+            spelling=Known(parts["text"]) if parts["text"] else None,
+        )
 
 
 def joined(parts: list[dict[str, Array]], empty: Mapping[str, Any]) -> dict[str, Array]:
@@ -188,36 +258,3 @@ def joined(parts: list[dict[str, Array]], empty: Mapping[str, Any]) -> dict[str,
     if not parts:
         return {name: np.zeros(0, dtype=kind) for name, kind in empty.items()}
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def merged(parts: Sequence[tuple[Trace, int]]) -> Trace | None:
-    """Traces of the batches of one call as one; each comes with the number of groups before it."""
-    if not parts:
-        return None
-    if len(parts) == 1 and parts[0][1] == 0:
-        return parts[0][0]
-    labels = sorted({label for trace, _ in parts for label in trace.header["labels"]})
-    words = list(dict.fromkeys(word for trace, _ in parts for word in trace.header["words"]))
-    told = list(dict.fromkeys(name for trace, _ in parts for name in trace.header["facts"]))
-    events, rounds, moves, facts, number = [], [], [], [], 0
-    prompts: dict[str, int] = {}
-    for trace, groups in parts:
-        old = trace.header
-        spelt = np.array([words.index(word) for word in old["words"]], dtype=np.int16)
-        shifted = {"group": groups, "round": number}
-        columns = {name: column + shifted.get(name, 0) for name, column in trace.events.items() if name != "accepted"}
-        events.append({**columns, "by": spelt[trace["by"]], "accepted": trace["accepted"]})
-        place = [old["labels"].index(label) if label in old["labels"] else -1 for label in labels]
-        wide = {name: np.pad(trace.rounds[name], ((0, 0), (0, 1)))[:, place] for name in ("calls", "fed")}
-        rounds.append({**trace.rounds, **wide})
-        moves.append({**trace.moves, "round": trace.moves["round"] + number})
-        named = np.array([told.index(name) for name in old["facts"]], dtype=np.int16)
-        columns = {name: column + shifted.get(name, 0) for name, column in trace.facts.items()}
-        facts.append({**columns, "name": named[trace.facts["name"]]})
-        prompts |= {str(int(group) + groups): length for group, length in old["prompts"].items()}
-        number += len(trace.rounds["rows"])
-    header = {**parts[0][0].header, "labels": labels, "words": words, "prompts": prompts, "facts": told}
-    lengths = np.concatenate([[0], *(np.diff(one["offset"]) for one in moves)])
-    whole = {name: np.concatenate([one[name] for one in moves]) for name in ("round", "kind", "index")}
-    followed = {**whole, "offset": np.cumsum(lengths)}
-    return Trace(header, joined(events, {}), joined(rounds, {}), followed, facts=joined(facts, {}))

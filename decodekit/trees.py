@@ -40,7 +40,8 @@ def decide(kit: Kit, rows: Rows, ask: Proposal) -> Decided:
     if ask.parent is not None:
         return _walk(kit, rows, ask)
     rows.write(ask.at, ask.guess, ask.guess != NONE)  # a guess is a token written past the final text
-    logits = kit.scorer.read(rows, ask.at, ask.only)  # [R, K, V], of the tokens AT ask.at
+    # [R, K, V], of the tokens AT ask.at; whoever looked ahead has read them in the round before
+    logits = kit.scorer.read(rows, ask.at, ask.only) if ask.known is None else ask.known
     return Decided(ask, logits, *kit.judge(rows, ask, logits), None)
 
 

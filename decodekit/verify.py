@@ -20,6 +20,10 @@ def allowed(rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | 
     """`logits` [R, K, V] with -inf where the constraint allows nothing; unchanged without one."""
     if constraint is None:
         return logits
+    quick = getattr(constraint, "masked", None)  # packed bits are applied without a [R, K, V] of booleans
+    if quick is not None:
+        out: Tensor = quick(rows, ask.at, logits)
+        return out
     return logits.masked_fill(~constraint.mask(rows, ask.at), -torch.inf)
 
 

@@ -44,9 +44,9 @@ class Adadec:
 
     Args:
         threshold: of the signal; 1 nat is usual for "entropy". inf: plain greedy decoding.
-        signal: "entropy", "varentropy", "top1", "gap", or "fitted" with a file.
+        signal: "entropy", "varentropy", "top1", "gap", "fitted" with a file, or "score" with a running one.
         candidates: how many of the best tokens are tried. steps: how far each is continued.
-        fitted: file that `decodekit fit` wrote.
+        fitted: file that `decodekit fit` wrote. score: an uncertainty score of tokens, for signal="score".
         scorer: how logits are computed, a scorer plugin; None for a plain pass.
 
     Raises:
@@ -58,6 +58,7 @@ class Adadec:
     candidates: Annotated[int, Field(ge=1)] = 3
     steps: Annotated[int, Field(ge=0)] = 5
     fitted: str | None = None
+    score: Any = None
     scorer: Any = None
 
     def bind(self, run: Run) -> LookAhead:
@@ -77,7 +78,7 @@ class LookAhead:
 
     def __init__(self, options: Adadec, run: Run, reader: Scorer) -> None:
         self._options, self._run = options, run
-        self._pauses = router(options.signal, options.threshold, options.fitted, "adadec")
+        self._pauses = router(options.signal, options.threshold, options.fitted, "adadec", options.score, run)
         self._branches = Branches(reader, options.candidates)
         self._constraint: Constraint | None = another_constraint(run)
         self._eos = torch.tensor(run.eos, dtype=torch.int64, device=run.model.device)

@@ -11,6 +11,7 @@ from torch import Tensor
 from decodekit.errors import CompositionError, OptionError
 from decodekit.fitting import Fitted
 from decodekit.kit import Run
+from decodekit.live import Live, live
 from decodekit.members import fitted, same_tokens
 from decodekit.registry import plugin
 from decodekit.roles import Round, Scorer
@@ -41,8 +42,10 @@ class Cascade:
 
     Args:
         slow: the large model, with the tokens of the run's model.
-        rule: "mean", "sum", "quantile" or "fitted". threshold: defer below it; -inf never, inf always.
-        q: of the quantile. fitted: file for rule="fitted", which brings its threshold.
+        rule: "mean", "sum", "quantile", "fitted" or "score". threshold: defer below it; -inf never, inf always. With
+            "score": defer where the score is more uncertain than it.
+        q: of the quantile. fitted: file for rule="fitted", which brings its threshold. score: for rule="score", an
+            uncertainty score of tokens.
         early: tokens after which a row may be handed over in the middle; None for whole answers only.
 
     Raises:
@@ -50,16 +53,19 @@ class Cascade:
     """
 
     slow: Any
-    rule: Literal["sum", "mean", "quantile", "fitted"] = "mean"
+    rule: Literal["sum", "mean", "quantile", "fitted", "score"] = "mean"
     threshold: float = -0.3
     q: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     fitted: str | None = None
+    score: Any = None
     early: Annotated[int, Field(ge=1)] | None = None
 
     def __post_init__(self) -> None:
         if (self.fitted is not None) != (self.rule == "fitted"):
             raise OptionError("cascade: rule='fitted' and fitted= go together; give both, or neither")
-        if not self.threshold <= 0.0 and self.threshold != float("inf"):
+        if (self.score is not None) != (self.rule == "score"):
+            raise OptionError("cascade: rule='score' and score= go together; give both, or neither")
+        if self.rule != "score" and not self.threshold <= 0.0 and self.threshold != float("inf"):
             raise OptionError(
                 f"cascade(threshold={self.threshold}): log-probabilities are never above 0; give a lower one, or inf"
             )
@@ -77,7 +83,8 @@ class Cascade:
         rule = None if self.fitted is None else Fitted.load(self.fitted, "cascade")
         if rule is not None and not set(rule.weights) <= set(ANSWER):
             raise CompositionError(f"cascade: {self.fitted!r} was fitted on single tokens; fit one with `fit cascade`")
-        return Deferring(self, rule, run.model.reader(run.cost, run.label), slow.reader(run.cost, "slow"))
+        running = None if self.score is None else live(run, self.score, "cascade")
+        return Deferring(self, rule, running, run.model.reader(run.cost, run.label), slow.reader(run.cost, "slow"))
 
 
 class Deferring:
@@ -85,8 +92,8 @@ class Deferring:
 
     width = 1
 
-    def __init__(self, options: Cascade, rule: Fitted | None, fast: Scorer, slow: Scorer) -> None:
-        self._options, self._rule, self._fast, self._slow = options, rule, fast, slow
+    def __init__(self, options: Cascade, rule: Fitted | None, running: Live | None, fast: Scorer, slow: Scorer) -> None:
+        self._options, self._rule, self._running, self._fast, self._slow = options, rule, running, fast, slow
 
     def read(self, rows: Rows, at: Tensor, only: Tensor | None = None) -> Tensor:
         """[R, K, V] of the model that each row is with; see :class:`decodekit.roles.Scorer`."""
@@ -125,7 +132,7 @@ class Deferring:
         if not bool(open_.any()):
             return
         answers = Answers(rows.columns[_LOGP])
-        score, unsure = self._judged(answers)
+        score, unsure = self._judged(answers, rows)
         ended = [rows.why(r) for r in range(len(rows))]
         answered = torch.tensor([why in _ANSWERED for why in ended], device=rows.device)
         dead = torch.tensor([why == "dead end" for why in ended], device=rows.device)
@@ -150,8 +157,11 @@ class Deferring:
     def _deferred(self, rows: Rows) -> Tensor:
         return rows.column(_SLOW, torch.zeros_like(rows.done))
 
-    def _judged(self, answers: Answers) -> tuple[Tensor, Tensor]:
+    def _judged(self, answers: Answers, rows: Rows) -> tuple[Tensor, Tensor]:
         """([R] score, high is sure; [R] bool whether it is too low)."""
+        if self._running is not None:
+            value = self._running.value(rows)
+            return -value if self._running.score.rising else value, self._running.beyond(rows, self._options.threshold)
         if self._rule is not None:
             found: Tensor = self._rule.score({name: answers.feature(name) for name in self._rule.weights})
             return -found, found > self._rule.threshold

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -11,15 +11,16 @@ from torch import Tensor
 
 from decodekit import uncertainty
 from decodekit.cost import Cost
-from decodekit.errors import CompositionError
+from decodekit.errors import CompositionError, OptionError
 from decodekit.kit import Run
+from decodekit.live import Live, live
 from decodekit.models.exits import StagedReader
 from decodekit.models.forward import Forward
 from decodekit.registry import plugin
 from decodekit.roles import Proposal, Scorer
 from decodekit.rows import NONE, Rows
 
-Rule = Literal["gap", "entropy", "cosine", "never"]
+Rule = Literal["gap", "entropy", "cosine", "score", "never"]
 
 
 @plugin(
@@ -41,8 +42,10 @@ class EarlyExit:
     Args:
         rule: "gap", top-1 minus top-2 probability of at least `threshold`; "entropy", at most `threshold` nats;
             "cosine", hidden states of this and the exit below of at least this cosine (the lowest exit has none below
-            and never stops); "never", the whole model.
-        threshold: of the rule.
+            and never stops); "score", while a running score of the text so far is not beyond `threshold`; "never",
+            the whole model.
+        threshold: of the rule. score: of rule="score", an uncertainty score of tokens; it is that of the beginning of
+            the round, so results then depend on how many tokens are read at once.
         layers: after how many layers one may stop, increasing; None for a quarter, a half and three quarters.
 
     Raises:
@@ -52,6 +55,11 @@ class EarlyExit:
     rule: Rule = "gap"
     threshold: Annotated[float, Field(ge=-1.0)] = 0.9
     layers: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    score: Any = None
+
+    def __post_init__(self) -> None:
+        if (self.score is not None) != (self.rule == "score"):
+            raise OptionError("early_exit: rule='score' and score= go together; give both, or neither")
 
     def bind(self, run: Run) -> Scorer:
         """A reader of the run's model that stops early."""
@@ -61,8 +69,10 @@ class EarlyExit:
                 f"early_exit runs layers apart, and {run.model.name} is no transformers model; load it as one"
             )
 
+        running = None if self.score is None else live(run, self.score, "early_exit")
+
         def made(forward: Forward, cost: Cost, label: str) -> Scorer:
-            return ExitReader(self, run, forward, cost, label)
+            return ExitReader(self, run, forward, cost, label, running)
 
         reader: Scorer = stacked(made, run.cost, run.label)
         return reader
@@ -82,22 +92,28 @@ def _cuts(layers: Sequence[int] | None, forward: Forward) -> tuple[int, ...]:
 class ExitReader(StagedReader):
     """Reads a token stage by stage until the rule lets it go."""
 
-    def __init__(self, options: EarlyExit, run: Run, forward: Forward, cost: Cost, label: str) -> None:
+    def __init__(
+        self, options: EarlyExit, run: Run, forward: Forward, cost: Cost, label: str, running: Live | None = None
+    ) -> None:
         super().__init__(forward, cost, label, _cuts(options.layers, forward))
-        self._options, self._run_of = options, run
+        self._options, self._run_of, self._running = options, run, running
+        self._ran = (torch.zeros(0), torch.zeros(0))
 
     @torch.inference_mode()
     def read(self, rows: Rows, at: Tensor, only: Tensor | None = None) -> Tensor:
         """[R, K, V], position by position those of the first exit that is certain."""
         asks = self.follow(rows, at, only, self._label)
         open_ = (at != NONE) & asks[:, None]  # [R, K] positions that go deeper
-        judge, out, below = Judge(self._options, self._run_of, rows, at), None, None
+        layers = torch.zeros_like(at)
+        judge, out, below = Judge(self._options, self._run_of, rows, at, self._running), None, None
         for stage in range(len(self.stages)):
             self.deepen(rows, at.masked_fill(~open_, 0).amax(1), stage, self._label)
             if self._options.rule == "never" and stage < len(self.stages) - 1:
+                layers = layers + open_ * len(self.stages[stage])
                 continue
             here = self.states(rows, at, stage)
             logits = self.head(here, self._label)
+            layers = layers + open_ * len(self.stages[stage])
             out = logits if out is None else torch.where(open_[..., None], logits, out)
             if stage < len(self.stages) - 1:
                 open_ = open_ & ~judge.certain(logits, here, below)
@@ -105,14 +121,20 @@ class ExitReader(StagedReader):
                     break
             below = here
         assert out is not None
+        self._ran = at, layers
         return out
+
+    def told(self, rows: Rows, at: Tensor) -> dict[str, Tensor]:
+        """For the trace: `layers` [R, K] that the logits of the last reading came from, if it was at `at`."""
+        last, layers = self._ran
+        return {"layers": layers if torch.equal(last, at) else torch.full_like(at, NONE)}
 
 
 class Judge:
     """Whether an exit's law is certain, position by position. Made once per read: one mask serves all exits."""
 
-    def __init__(self, options: EarlyExit, run: Run, rows: Rows, at: Tensor) -> None:
-        self._options, self._kit, self._rows = options, getattr(run, "kit", None), rows
+    def __init__(self, options: EarlyExit, run: Run, rows: Rows, at: Tensor, running: Live | None = None) -> None:
+        self._options, self._kit, self._rows, self._running = options, getattr(run, "kit", None), rows, running
         guess = rows.tokens.gather(1, at.clamp(min=0, max=rows.tokens.shape[1] - 1))
         self._ask = Proposal(at, guess.masked_fill((at == NONE) | (at < rows.n[:, None]), NONE))
         self._mask: Tensor | None = None
@@ -124,6 +146,10 @@ class Judge:
             if below is None:
                 return torch.zeros(here.shape[:2], dtype=torch.bool, device=here.device)
             return torch.cosine_similarity(here, below, dim=-1) >= threshold
+        if self._running is not None:
+            value = self._running.value(self._rows)
+            sure = ~self._running.beyond(self._rows, threshold) & ~value.isnan()
+            return sure[:, None].expand(here.shape[:2])
         law = uncertainty.Reading(self._law(logits))
         return law.entropy <= threshold if self._options.rule == "entropy" else law.gap >= threshold
 

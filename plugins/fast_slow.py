@@ -15,7 +15,7 @@ from decodekit.members import fitted, same_tokens
 from decodekit.models.prompted import Prompted
 from decodekit.registry import plugin
 from decodekit.roles import Round, Scorer
-from decodekit.routing import Route, Router, router
+from decodekit.routing import Route, Router, entropy_limit, router
 from decodekit.rows import NONE, Rows
 from decodekit.uncertainty import Reading
 
@@ -45,9 +45,10 @@ class FastSlow:
         slow: the other model: a name that the loader knows or a loaded one, with the tokens of the run's model. May be
             left out for "guidance".
         combine: how. route: where: "always", "never", by a signal of the fast law ("entropy" or "varentropy" above,
-            "top1" or "gap" below the threshold), "random" at a rate (a control), or "fitted".
+            "top1" or "gap" below the threshold), "random" at a rate (a control), "fitted",
+            or by a running "score" of the text so far.
         threshold: of the route; None for a usual one (1 nat, 2 nats squared, 0.5, 0.4, a rate of 0.2).
-        fitted: file that `decodekit fit` wrote, with route="fitted".
+        fitted: file that `decodekit fit` wrote, with route="fitted". score: with route="score", one of tokens.
         beta: None for 0.5 ("contrastive", "interpolate") or 1 ("proxy"). alpha: 0 keeps every token.
         weight: of the slow law in "ensemble" and "product". scale: of "guidance"; 1 is no guidance.
         tuned: the small tuned model of "proxy".
@@ -63,6 +64,7 @@ class FastSlow:
     route: Route = "always"
     threshold: float | None = None
     fitted: str | None = None
+    score: Any = None
     beta: Annotated[float, Field(ge=0.0)] | None = None
     alpha: Annotated[float, Field(ge=0.0, le=1.0)] = 0.1
     weight: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
@@ -82,7 +84,7 @@ class FastSlow:
 
     def bind(self, run: Run) -> Collaboration:
         """Open the models and compare their tokens; runs none."""
-        rule = router(self.route, self.threshold, self.fitted, "fast_slow")
+        rule = router(self.route, self.threshold, self.fitted, "fast_slow", self.score, run)
         slow = run.model if self.slow is None else _opened(run, self.slow, "slow")
         asked: Scorer = slow.reader(run.cost, "slow")
         if self.prompt is not None:
@@ -126,6 +128,7 @@ class Collaboration:
         self._options, self._run, self._rule = options, run, rule
         self._fast, self._slow, self._tuned = fast, slow, tuned
         self._last: tuple[Tensor, Tensor, Tensor] | None = None
+        self._limit = entropy_limit(options.route, options.threshold, options.fitted, "fast_slow")
 
     def read(self, rows: Rows, at: Tensor, only: Tensor | None = None) -> Tensor:
         """[R, K, V] combined logits; see :class:`decodekit.roles.Scorer`."""
@@ -166,6 +169,10 @@ class Collaboration:
             return
         asked, alone, entropy = self._last
         rows, took = what.rows, what.take & (what.choice.tokens != NONE)
+        if what.number == 0 and self._limit is not None:
+            groups = torch.tensor(sorted(set(rows.group.tolist())), device=rows.device)
+            value = torch.full_like(groups, self._limit, dtype=torch.float64)
+            rows.tell("entropy threshold", groups, torch.full_like(groups, NONE), value)
         changed = took & (what.choice.tokens != alone)
         group, slot = (one[:, None].expand_as(took) for one in (rows.group, rows.sample))
         position = what.ask.at - rows.start[:, None]

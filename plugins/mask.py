@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from decodekit import noise, verify
+from decodekit import lazy, noise, verify
 from decodekit.kit import Run
 from decodekit.registry import plugin
 from decodekit.roles import Choice, Constraint, Proposal
@@ -50,6 +50,8 @@ class _Mask:
     greedy: bool
 
     def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Choice:
+        if self.greedy and constraint is not None and lazy.prefers_checks(constraint, ask):
+            return lazy.choose(rows, ask, logits, constraint, noisy=False)
         masked = verify.allowed(rows, ask, logits, constraint)  # [R, K, V]
         if self.greedy:
             best, tokens = masked.max(-1)  # [R, K]

@@ -77,6 +77,7 @@ class Passes(Forward):
     def __init__(self, options: Pondering, model: Any, name: str, context: int | None) -> None:
         super().__init__(model, name, context)
         self._options = options
+        self.depth = self.layers * (options.steps + 1)
         self._embed = model.get_input_embeddings()
         self._more = self.hidden**0.5 if options.scale == "sqrt" else 1.0
         # Some tables scale what they look up themselves.

@@ -85,7 +85,7 @@ class Verifier:
 
 
 def _tried(rows: Rows, ask: Proposal, logp: Tensor, options: Tensor) -> tuple[Tensor, Tensor]:
-    """([R, K] the guess that is accepted or NONE, [R, K, V] log of what is left for the residual draw, unnormalised)."""
+    """([R, K] the guess that is accepted or NONE, [R, K, V] log of what is left for the residual draw)."""
     p = logp.exp()
     q = None if ask.logq is None else ask.logq.double().exp().nan_to_num(0.0)  # [R, K, V]
     token = torch.full_like(ask.at, NONE)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from decodekit import noise, verify
+from decodekit import lazy, noise, verify
 from decodekit.kit import Run
 from decodekit.registry import plugin
 from decodekit.roles import Choice, Constraint, Proposal
@@ -20,7 +20,8 @@ class Greedy:
 
     Guesses are taken as far as they are what plain greedy decoding would have written, and one token more: the text
     does not depend on the drafter. It is the mode of each step and no sample of the model, hence not `exact`.
-    A row in which nothing is allowed is dead.
+    A row in which nothing is allowed is dead. With a constraint the best token is checked first, and a mask is made
+    only where several are refused; the trace then has no log-probability under the processed law (`logt`).
     """
 
     def bind(self, run: Run) -> _Greedy:
@@ -39,7 +40,8 @@ class Sample:
     With a constraint, each token is drawn from the model's law restricted to what is allowed there. `exact` is meant
     token by token: the law of whole texts is then that of locally constrained decoding. For the model's law given
     that the whole text satisfies the constraint, weights are needed: see `mask` and `awrs`. A row in which nothing
-    is allowed is dead.
+    is allowed is dead. Tokens are checked in the order of the draw, and a mask is made only where several are refused:
+    the same tokens as those of a mask, but the trace has no log-probability under the processed law (`logt`).
     """
 
     def bind(self, run: Run) -> _Sample:
@@ -53,6 +55,8 @@ class _Greedy:
         if constraint is None:  # then something is always allowed
             tokens = logits.argmax(-1)  # [R, K]
             return Choice(tokens, verify.reached(tokens, ask), law=logits)
+        if lazy.prefers_checks(constraint, ask):
+            return lazy.choose(rows, ask, logits, constraint, noisy=False)
         logits = verify.allowed(rows, ask, logits, constraint)  # [R, K, V]
         best, tokens = logits.max(-1)  # [R, K]
         return verify.chain(tokens.masked_fill(best == -torch.inf, NONE), ask, logits)
@@ -61,5 +65,7 @@ class _Greedy:
 @dataclass(frozen=True)
 class _Sample:
     def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Choice:
+        if constraint is not None and lazy.prefers_checks(constraint, ask):
+            return lazy.choose(rows, ask, logits, constraint, noisy=True)
         logits = verify.allowed(rows, ask, logits, constraint)  # [R, K, V]
         return verify.chain(noise.argmax(logits, rows.stream, ask.at), ask, logits)

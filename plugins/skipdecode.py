@@ -96,6 +96,10 @@ class FallingReader(CausalReader):
         super().__init__(forward, cost, label)
         self._depths, self._stack = depths, Stack(forward.model)
 
+    def told(self, rows: Rows, at: Tensor) -> dict[str, Tensor]:
+        """For the trace: `layers` [R, K] that ran for the tokens AT `at`, each predicted from the one before it."""
+        return {"layers": self._depths.counts(at - 1 - rows.start[:, None])}
+
     @torch.inference_mode()
     def compute(self, rows: Rows, needs: Sequence[Need]) -> Tensor:
         """Logits [B, C', V]; the columns of a pass may differ in depth, and join the layers that they run."""

@@ -21,7 +21,7 @@ MOST = 256
     keeps="exact",
     needs=("causal_lm",),
     gives=("guesses", "logq"),
-    paper="SpecInfer, arXiv 2305.09781, section 4 (tree attention); EAGLE-2, arXiv 2406.16858, section 4 (dynamic trees)",
+    paper="SpecInfer, arXiv 2305.09781, section 4 (tree attention); EAGLE-2, arXiv 2406.16858, section 4",
 )
 class Tree:
     """A draft model guesses a tree of continuations; the target reads all of it in one pass and takes the best path.

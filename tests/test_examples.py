@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import runpy
 from pathlib import Path
 
@@ -16,8 +17,9 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 SHOWS = {
     "depth": ["skipdecode", "the same text: True"],
     "domains": ["AWRS-SMC, 10", "report:"],
-    "diffusion": ["tau 1.1:", "rounds"],
+    "diffusion": ["tau 1.1:", "rounds", "'a=2,b=2,sum=04;'", "the same text: True"],
     "fast_slow": ["asks when unsure", "large model asked"],
+    "images": ["exact speculation", "of 10 pictures are of their class"],
     "in_transformers": ["SELECT"],
     "json_record": ['{"number":', "Order(number="],
     "particles": ["SELECT name FROM", "log evidence:"],
@@ -39,6 +41,21 @@ def test_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     for part in SHOWS[name]:
         assert part in out, out
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive")
+def test_the_notebook_runs_and_shows_what_it_stores(tmp_path: Path) -> None:
+    found = json.loads((EXAMPLES / "compare.ipynb").read_text(encoding="utf-8"))
+    code = [cell for cell in found["cells"] if cell["cell_type"] == "code"]
+    script = tmp_path / "notebook.py"
+    lines = ["import matplotlib", "matplotlib.use('Agg')", *("".join(cell["source"]) for cell in code)]
+    script.write_text("\n".join(lines), encoding="utf-8")
+    state = runpy.run_path(str(script))
+    assert len(state["frame"]) == 8
+    assert "srcdoc" in state["found"]._repr_html_()
+    stored = {kind for cell in code for out in cell["outputs"] for kind in out["data"]}
+    assert stored == {"text/plain", "text/html", "image/png"}
 
 
 @pytest.mark.slow

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
 
 from decodekit.constraints.cursor import Bits, explained, single
+from decodekit.constraints.engines.distances import Distances, Measured, Rollout
 from decodekit.constraints.vocabulary import Vocabulary
 from decodekit.errors import ConstraintError
 
@@ -49,18 +51,37 @@ def tokenizer_of(vocabulary: Vocabulary) -> LLTokenizer:
 class Grammar:
     """A compiled grammar in llguidance's Lark dialect. Immutable but for its memory of masks.
 
+    machine: makes an automaton of the same language, for exact completions; without it they are rollouts.
+
     Raises:
         GrammarError: the text is not a grammar; the message is the engine's own, for the kind to put into words.
     """
 
-    def __init__(self, grammar: str, vocabulary: Vocabulary, limits: LLParserLimits | None = None) -> None:
+    def __init__(
+        self,
+        grammar: str,
+        vocabulary: Vocabulary,
+        limits: LLParserLimits | None = None,
+        machine: Callable[[], Measured] | None = None,
+    ) -> None:
         self.vocabulary = vocabulary
         self.built = 0
+        self._source, self._machine = (HEAD + grammar, limits), machine
         self._masks: OrderedDict[bytes, Bits] = OrderedDict()
         self._lock = threading.Lock()
         self._first = LLMatcher(tokenizer_of(vocabulary), HEAD + grammar, log_level=0, limits=limits)
         if self._first.is_error():
             raise GrammarError(self._first.get_error())
+
+    @cached_property
+    def distances(self) -> Distances | None:
+        """Exact completions, by an automaton of the same language; None where there is none."""
+        return None if self._machine is None else Distances(self._machine())
+
+    @cached_property
+    def rollout(self) -> Rollout:
+        """Completions of any text of the grammar."""
+        return Rollout(*self._source)
 
     def start(self) -> GrammarCursor:
         """A cursor before the first token."""
@@ -187,6 +208,20 @@ class GrammarCursor:
     def is_complete(self) -> bool:
         """Whether the text so far is a text of the grammar."""
         return bool(self._cell.matcher.is_accepting())
+
+    @property
+    def text(self) -> bytes:
+        """What was read."""
+        return self._text
+
+    def closing(self) -> bytes | None:
+        """A short text that completes this one; None where none was found."""
+        exact = self._home.distances
+        return self._home.rollout.after(self._text) if exact is None else exact.closing(exact.state_of(self))
+
+    def forced_text(self) -> bytes:
+        """The bytes that every whole text has next; empty where there is a choice, or the text may end."""
+        return self._home.rollout.forced(self._text)
 
     def forced(self) -> list[int]:
         """The tokens that must come next, as long as each is the only one allowed."""

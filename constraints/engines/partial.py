@@ -43,7 +43,7 @@ class Partial:
             self._compiled: Any = regex.compile(pattern)
         except (regex.error, RecursionError, OverflowError) as error:
             raise ConstraintError(f"the pattern {pattern!r} cannot be read: {error}; correct it") from None
-        self._wide = _WIDE.search(pattern) is not None
+        self._wide = WIDE.search(pattern) is not None
         self._known: OrderedDict[bytes, tuple[bool, bool]] = OrderedDict()
         if not self._match(b"")[0]:
             raise ConstraintError(f"no text can match the pattern {pattern!r}; change it")
@@ -108,7 +108,7 @@ _BEYOND: Final = re.compile(
     r"|(?<!\\)[*+?}]\+"  # possessive repetition
     r"|(?<!\\)[\^$]|\\[AZz]"  # anchors inside
 )
-_WIDE: Final = re.compile(r"[^\x00-\x7f]|\.|\[\^|\\[A-Za-mo-qsu-z]|\(\?[a-z]*[ifV]|\[\[|&&|--|~~|\|\|")
+WIDE: Final = re.compile(r"[^\x00-\x7f]|\.|\[\^|\\[A-Za-mo-qsu-z]|\(\?[a-z]*[ifV]|\[\[|&&|--|~~|\|\|")
 """What a pattern needs to match any character beyond ASCII: one of them, a dot, a negated or named class, an escape,
 case folding. Without it, a character that has begun with such a byte is refused at once.
 """

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterator, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import numpy as np
 
 from decodekit.constraints.cursor import Bits, explained, single
+from decodekit.constraints.engines.distances import Distances, Measured
 from decodekit.constraints.vocabulary import Vocabulary
 
 MASKS: Final = 256
@@ -27,7 +28,9 @@ class Machine(Protocol):
     """What reads a text. States are immutable and hashable; None is no state.
 
     A machine may have `leap(state, text)`, which reads the bytes of a token in one go, to the state that `step` leads
-    to byte by byte; and `dear`, True where it calls code of the user's, so that a check costs more than a round.
+    to byte by byte; `closing(state)`, the shortest text that completes a state, of equally short ones the first in
+    order (:class:`decodekit.constraints.engines.distances.Measured`), or `ending(state)`, some text that does; and
+    `dear`, True where it calls code of the user's, so that a check costs more than a round.
     """
 
     def first(self) -> Hashable:
@@ -79,6 +82,7 @@ class States:
         self.dear = bool(getattr(machine, "dear", False))
         self._leap: Any = getattr(machine, "leap", None)
         self._masks: OrderedDict[Hashable, Bits] = OrderedDict()
+        self.distances = Distances(cast("Measured", machine)) if hasattr(machine, "closing") else None
 
     def start(self) -> StatesCursor:
         """A cursor before the first token."""
@@ -198,6 +202,13 @@ class StatesCursor:
 
     def closing(self) -> bytes | None:
         """A shortest text that completes this one; None where none was found among the nearest states."""
+        exact = self._home.distances
+        if exact is not None:
+            return exact.closing(self._states[-1])
+        own = getattr(self._home.machine, "ending", None)
+        if own is not None:
+            text: bytes | None = own(self._states[-1])
+            return text
         return closing(self._home.machine, self._states[-1])
 
     def explain(self) -> str:

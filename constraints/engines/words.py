@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
 from decodekit.constraints.cursor import Bits, explained, single
+from decodekit.constraints.engines.distances import Distances
 from decodekit.constraints.vocabulary import Vocabulary
 
 
@@ -32,6 +34,7 @@ class Words:
         self.built = 0
         self.texts = sorted(set(texts))
         self._masks: dict[Part, Bits] = {}
+        self._left: dict[Part, bytes | None] = {}
         self._ends = [self._spelled(text) for text in self.texts]
         keep = [i for i, ends in enumerate(self._ends) if ends[0]]
         self.texts = [self.texts[i] for i in keep]
@@ -48,6 +51,31 @@ class Words:
             widths = range(1, min(longest, len(text) - at) + 1)
             ends[at] = any(ends[at + width] and text[at : at + width] in known for width in widths)
         return ends
+
+    def first(self) -> Part:
+        """All of them."""
+        return Part(0, len(self.texts), 0)
+
+    def step(self, part: Part, byte: int) -> Part | None:
+        """The part after one more byte."""
+        return self.narrow(part, bytes([byte]))
+
+    def leap(self, part: Part, text: bytes) -> Part | None:
+        """The part after all of `text`."""
+        return self.narrow(part, text)
+
+    def closing(self, part: Part) -> bytes | None:
+        """The shortest rest of a text of the part, of equally short ones the first in order."""
+        if part not in self._left:
+            fit = (self.texts[i] for i in range(part.low, part.high) if self._ends[i][part.depth])
+            found = min(fit, key=len, default=None)
+            self._left[part] = None if found is None else found[part.depth :]
+        return self._left[part]
+
+    @cached_property
+    def distances(self) -> Distances:
+        """Exact completions."""
+        return Distances(self)
 
     def start(self) -> WordsCursor:
         """A cursor before the first token."""
@@ -141,6 +169,22 @@ class WordsCursor:
         """Whether what was read is one of the texts: it sorts before all longer ones."""
         part = self._parts[-1]
         return part.low < part.high and len(self._home.texts[part.low]) == part.depth
+
+    def place(self) -> Part:
+        """Equal places have equal futures."""
+        return self._parts[-1]
+
+    def closing(self) -> bytes | None:
+        """The shortest rest of a text."""
+        return self._home.closing(self._parts[-1])
+
+    def forced_text(self) -> bytes:
+        """What all texts of the part have next; empty where one of them ends here."""
+        low, high, depth = self._parts[-1]
+        if low == high:
+            return b""
+        first, last = self._home.texts[low], self._home.texts[high - 1]  # sorted: all others share what these share
+        return first[depth : _common(first, last)]
 
     def forced(self) -> list[int]:
         """The tokens that must come next, as long as each is the only one allowed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Comparison", "compare"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """The outcome of :func:`compare`.
 
@@ -41,8 +42,12 @@ class Comparison:
         return pd.json_normalize([asdict(line) for line in self.lines], sep="_")
 
     def _repr_html_(self) -> str:
-        """The report's tables and plots, for a notebook."""
-        return (self.folder / "report.html").read_text(encoding="utf-8")
+        """The report for a notebook, in a frame of its own so that its style stays within it."""
+        page = (self.folder / "report.html").read_text(encoding="utf-8")
+        return f'<iframe srcdoc="{html.escape(page)}" style="width: 100%; height: 40rem; border: 0"></iframe>'
+
+    def __repr__(self) -> str:
+        return f"Comparison({len(self.lines)} lines from {len(self.rows)} answers)"
 
     def __str__(self) -> str:
         return (self.folder / "report.md").read_text(encoding="utf-8")

@@ -101,7 +101,9 @@ def collaboration(rows: Sequence[Any]) -> str:
     top = max([1.0, *told["entropy, kept"], *told["entropy, changed"]])
     for i, name in enumerate(("entropy, kept", "entropy, changed")):
         if told[name]:
-            lower.hist(told[name], 30, (0, top), density=True, alpha=0.6, color=_colour(i), label=name[9:])
+            lower.hist(told[name], bins=30, range=(0, top), density=True, alpha=0.6, color=_colour(i), label=name[9:])
+    if told["entropy threshold"]:
+        lower.axvline(told["entropy threshold"][0], color=GREY, ls="--", label="threshold")
     lower.set_yscale("log")
     lower.set_xlabel("entropy of the fast model (nats)")
     lower.set_ylabel("density")
@@ -109,7 +111,21 @@ def collaboration(rows: Sequence[Any]) -> str:
     return _svg(figure)
 
 
-_TOLD: Final = ("position asked", "position changed", "entropy, kept", "entropy, changed")
+def deferral(curves: dict[str, Any], rate: float, score: float) -> str:
+    """Quality against the share of answers deferred (:class:`decodekit.deferral.Curve`), and where the run stood."""
+    figure, axes = _figure(3.2)
+    for i, (name, curve) in enumerate(curves.items()):
+        style = "-" if i == 0 else ":"
+        said = f"{name} (area {100 * curve.area:.1f})"
+        axes.plot(100 * curve.rates, 100 * curve.quality, style, color=_colour(i), label=said)
+    axes.plot([100 * rate], [100 * score], "o", color=_colour(0))
+    axes.set_xlabel("answers deferred (%)")
+    axes.set_ylabel("score")
+    axes.legend(frameon=False, labelcolor=GREY, fontsize=8)
+    return _svg(figure)
+
+
+_TOLD: Final = ("position asked", "position changed", "entropy, kept", "entropy, changed", "entropy threshold")
 
 
 def _figure(height: float, panels: int = 1) -> tuple[Any, Any]:

@@ -12,7 +12,9 @@ from typing import Any, Final
 
 import jinja2
 
+from decodekit.about import form
 from decodekit.compare import plots, stats
+from decodekit.compare.deferring import deferrals
 from decodekit.compare.manifest import NAME
 from decodekit.compare.plan import Plan
 from decodekit.compare.stats import Interval, Line
@@ -26,17 +28,33 @@ def write(folder: Path, plan: Plan, rows: Sequence[Row], closings: Sequence[Row]
     """Write the three reports into `folder`, and return what to tell the user: the table, and where they are."""
     found = stats.lines(rows, closings, plan.base)
     manifest = json.loads((folder / NAME).read_text(encoding="utf-8"))
-    (folder / "report.md").write_text(markdown(found, plan, manifest), encoding="utf-8")
+    notes = [*aggregates(plan, rows), *NOTES]
+    (folder / "report.md").write_text(markdown(found, plan, manifest, notes), encoding="utf-8")
     (folder / "report.csv").write_text(table(found), encoding="utf-8", newline="")
-    (folder / "report.html").write_text(page(found, plan, manifest, rows, closings), encoding="utf-8")
-    return [*_grid(found), "", f"report: {folder / 'report.html'}"]
+    (folder / "report.html").write_text(page(found, plan, manifest, rows, closings, notes), encoding="utf-8")
+    return [*_grid(found, plan), *notes[: -len(NOTES)], "", f"report: {folder / 'report.html'}"]
 
 
-def cells(line: Line, base: str) -> list[str]:
-    """The columns of the summary, as text."""
+def aggregates(plan: Plan, rows: Sequence[Row]) -> list[str]:
+    """A sentence for each task that judges all answers of a strategy together, each model and strategy."""
+    out = []
+    for task in plan.tasks:
+        judge = getattr(task, "aggregate", None)
+        mine: dict[tuple[str, str], list[Row]] = {}
+        for row in rows if judge is not None else ():
+            if row["task"] == form(task):
+                mine.setdefault((row["model"], row["arm"]), []).append(row)
+        for (model, arm), answers in mine.items():
+            figures = ", ".join(f"{name} {value:.4g}" for name, value in judge(answers).items())  # type: ignore[misc]
+            out += [f"{form(task)} on {model}, {arm}, all answers together: {figures}."] if figures else []
+    return out
+
+
+def cells(line: Line, base: str, model: str) -> list[str]:
+    """The columns of the summary, as text; `model` is the section's, and an arm on another one says so."""
     mark = " *" if line.front else ""
     return [
-        line.arm + mark,
+        _named(line, model) + mark,
         _percent(line.score),
         "baseline" if line.arm == base else _signed(line.difference, line.p),
         "" if line.valid is None else f"{100 * line.valid:.0f} %",
@@ -76,27 +94,34 @@ def _signed(value: Interval | None, p: float | None) -> str:
     return f"{100 * value.value:+.1f} ({100 * value.low:+.1f} to {100 * value.high:+.1f}), {said}"
 
 
-def groups(found: Iterable[Line]) -> dict[tuple[str, str], list[Line]]:
-    """Lines by task and model, in order."""
+def _named(line: Line, model: str) -> str:
+    return line.arm if line.model == model or f"@ {line.model}" in line.arm else f"{line.arm} @ {line.model}"
+
+
+def groups(found: Iterable[Line], plan: Plan) -> dict[tuple[str, str], list[Line]]:
+    """Lines by task and model, in order; an arm with a model of its own stands with those of the first model."""
+    alone = {arm.name for arm in plan.arms if arm.model}
     out: dict[tuple[str, str], list[Line]] = {}
     for line in found:
-        out.setdefault((line.task, line.model), []).append(line)
+        out.setdefault((line.task, plan.models[0] if line.arm in alone else line.model), []).append(line)
     return out
 
 
-def markdown(found: Sequence[Line], plan: Plan, manifest: Row) -> str:
+def markdown(found: Sequence[Line], plan: Plan, manifest: Row, notes: Sequence[str] | None = None) -> str:
     """The summary tables as Markdown, with what made them."""
     out = ["# Comparison of decoding strategies", ""]
-    for (task, model), mine in groups(found).items():
+    for (task, model), mine in groups(found, plan).items():
         out += [f"## {task} on {model}, {mine[0].items} items", "", "| " + " | ".join(HEAD) + " |"]
         out += ["|" + " --- |" * len(HEAD)]
-        out += ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells(line, plan.base)) + " |" for line in mine]
+        rows = [cells(line, plan.base, model) for line in mine]
+        out += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
         out.append("")
-    return "\n".join([*out, *NOTES, "", "Versions: " + _versions(manifest) + ".", ""])
+    return "\n".join([*out, *(NOTES if notes is None else notes), "", "Versions: " + _versions(manifest) + ".", ""])
 
 
 NOTES: Final = (
     "Score: mean over items with a paired bootstrap interval. p: of the difference, corrected by Holm's method.",
+    "Costs are per token of the answers; what particles and rejected guesses cost is part of it.",
     "Speed ratio: tokens per second of an answer over the baseline's, unit by unit; median and quartiles.",
     "ESS: effective sample size of an answer's samples. * no other strategy scores as much with less computation.",
 )
@@ -130,37 +155,45 @@ def _split(name: str, spread: tuple[str, ...]) -> list[str]:
     return [name, f"{name}_low", f"{name}_high"] if name in spread else [name]
 
 
-def _grid(found: Sequence[Line]) -> list[str]:
+def _grid(found: Sequence[Line], plan: Plan) -> list[str]:
     """The scores as a small text table for the terminal."""
     out = []
-    for (task, model), mine in groups(found).items():
-        wide = max(len(line.arm) for line in mine)
+    for (task, model), mine in groups(found, plan).items():
+        wide = max(len(_named(line, model)) for line in mine)
         out.append(f"{task} on {model}")
         for line in mine:
             ratio = "" if line.speed is None else f"  speed x {line.speed.value:.2f}"
-            out.append(f"  {line.arm:<{wide}}  {_percent(line.score) or 'no score':>20}{ratio}")
+            out.append(f"  {_named(line, model):<{wide}}  {_percent(line.score) or 'no score':>20}{ratio}")
     return out
 
 
-def page(found: Sequence[Line], plan: Plan, manifest: Row, rows: Sequence[Row], closings: Sequence[Row]) -> str:
+def page(
+    found: Sequence[Line],
+    plan: Plan,
+    manifest: Row,
+    rows: Sequence[Row],
+    closings: Sequence[Row],
+    notes: Sequence[str] = (),
+) -> str:
     """The whole report as one HTML page that needs no network."""
     environment = jinja2.Environment(loader=jinja2.PackageLoader("decodekit.compare"), autoescape=True)
     tasks = [
         {
             "title": f"{task} on {model}",
             "items": mine[0].items,
-            "lines": [{"cells": cells(line, plan.base), "front": line.front} for line in mine],
+            "lines": [{"cells": cells(line, plan.base, model), "front": line.front} for line in mine],
             "plots": plots.of(mine),
             "populations": _populations(task, model, closings),
             "collaborations": _collaborations(task, model, rows),
+            "deferrals": deferrals(task, model, rows),
             "examples": _examples(task, rows),
         }
-        for (task, model), mine in groups(found).items()
+        for (task, model), mine in groups(found, plan).items()
     ]
     return environment.get_template("report.html").render(
         tasks=tasks,
         head=HEAD,
-        notes=NOTES,
+        notes=notes or NOTES,
         baseline=plan.base,
         manifest=json.dumps(manifest, indent=1, ensure_ascii=False),
         versions=_versions(manifest),

@@ -90,6 +90,7 @@ class Runner:
             "model": unit.model,
             "seed": unit.seed,
             "items": len(unit.items),
+            "n": self.plan.n,
             "seconds": round(seconds, 6),
             "peak_mb": _peak(),
             "cost": cost,

@@ -38,7 +38,7 @@ class Line:
 
     items: how many. score: mean, None for tasks without a score. difference: to the baseline over the same items;
     p: of that difference, corrected. valid: share of results that the constraint calls complete, None without one.
-    The rest is cost: per generated token (`calls` of the target, `fed` tokens and decoder `layers` of all models,
+    The rest is cost: per token of the answers (`calls` of the target, `fed` tokens and decoder `layers` of all models,
     `gflops`, `checks`, `masks`, `rounds`), `speed` as ratio to the baseline's tokens per second in the same run (median
     over units, with quartiles), `ess` the mean effective sample size, `tokens` per second, `peak_mb` of the process.
     """
@@ -103,7 +103,8 @@ def _line(
     shared = [item for item in mine if item in other]
     deltas = np.array([mine[item] - other[item] for item in shared])
     valid = [row["valid"] for row in rows if row["valid"] is not None]
-    made = max(1, sum(row["tokens"] for row in rows))
+    # Of answers, not of particles: else the more of them a population has, the cheaper it would seem.
+    made = max(1, sum(row["length"] for row in rows) * max((row.get("n", 1) for row in told), default=1))
     seconds = sum(row["seconds"] for row in told)
     own = rows is base
     return Line(

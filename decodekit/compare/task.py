@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from decodekit import registry
-from decodekit.errors import OptionError
+from decodekit.errors import DataWarning, OptionError
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,9 @@ class Task(Protocol):
     def score(self, item: Item, text: str) -> float | None:
         """How good `text` is as the answer, from 0 to 1; None where there is nothing to compare with."""
 
+    # Optional: aggregate(rows) -> {name: figure}, what all answers of a strategy (rows of the result file) are worth
+    # together where no mean over items says it. The report gives it below the table.
+
 
 def constraint(kind: str, /, *args: Any, **options: Any) -> Any:
     """The registered constraint `kind`: tasks name constraints as users do."""
@@ -52,29 +56,56 @@ def first(items: Iterable[Item], limit: int | None) -> list[Item]:
     return found if limit is None else found[:limit]
 
 
-def lines(path: str | Path, what: str) -> list[tuple[int, dict[str, Any]]]:
-    """(line number from 1, object) of each line of a JSONL file that is not empty.
+def lines(
+    path: str | Path, what: str, lacks: Callable[[dict[str, Any]], str | None] = lambda row: None
+) -> list[tuple[int, dict[str, Any]]]:
+    """(line number from 1, object) of each usable line of a JSONL file; empty lines do not count.
+
+    A line that is no JSON object, or of which `lacks` names what is missing, is left out with a
+    :class:`~decodekit.errors.DataWarning` that has its number.
 
     Raises:
-        OptionError: the file cannot be read, or a line is no JSON object; the message has its number.
+        OptionError: the file cannot be read, or has no usable line; the message says what the first one lacks.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise OptionError(f"{what}: {str(path)!r} cannot be read ({reason}); give the path of a JSONL file") from None
-    found = []
+    found, odd = [], list[str]()
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise OptionError(f"{what}: line {number} of {str(path)!r} is not JSON: {error}; correct it") from None
-        if not isinstance(row, dict):
-            raise OptionError(f"{what}: line {number} of {str(path)!r} is no JSON object; write one a line")
-        found.append((number, row))
+        row, problem = _object(line)
+        problem = problem or lacks(row)
+        if problem:
+            odd.append(f"line {number} of {str(path)!r} {problem}")
+        else:
+            found.append((number, row))
+    if not found:
+        raise OptionError(f"{what}: {odd[0] if odd else f'{str(path)!r} is empty'}, and no other line can be used")
+    for one in odd:
+        warnings.warn(f"{what}: {one}; it is left out", DataWarning, stacklevel=2)
     return found
+
+
+def _object(line: str) -> tuple[dict[str, Any], str | None]:
+    """The object, or what is wrong with the line."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return {}, f"is not JSON: {error}"
+    return (row, None) if isinstance(row, dict) else ({}, "is no JSON object")
+
+
+def texts(*keys: str) -> Callable[[dict[str, Any]], str | None]:
+    """For :func:`lines`: rows must have a text under each of `keys`."""
+
+    def lacks(row: dict[str, Any]) -> str | None:
+        missing = next((key for key in keys if not isinstance(row.get(key), str)), None)
+        return f"has no text under {missing!r}" if missing else None
+
+    return lacks
 
 
 def same_rows(connection: sqlite3.Connection, gold: str, answer: str) -> bool:

@@ -100,7 +100,7 @@ class BranchingReader(CausalReader):
         return self._have
 
     def _known(self, nodes: Nodes, whole: Tensor, asks: Tensor) -> int:
-        """How many leading nodes are in the cache for all rows that ask; `whole` [R] bool: their text is, to its end."""
+        """How many leading nodes are in the cache for all rows that ask; `whole` [R] bool: their whole text is."""
         held = self._held
         if held is None or not bool((whole | ~asks).all()) or not bool((held.base == nodes.base)[asks].all()):
             return 0

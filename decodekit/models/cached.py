@@ -41,6 +41,10 @@ class CachedReader(Follower):
         column = (at - upto[:, None] + self._columns - 1).clamp(min=0)  # [R, K]
         return out.gather(1, column[..., None].expand(-1, -1, out.shape[-1]))
 
+    def told(self, rows: Rows, at: Tensor) -> dict[str, Tensor]:
+        """For the trace: `layers` [R, K] that ran for the tokens AT `at`."""
+        return {"layers": torch.full_like(at, self._forward.depth)}
+
     def _nothing(self, rows: Rows) -> Tensor:
         """[R, C, V] for rows of which none was read."""
         shape = len(rows), self._columns, self._forward.vocab

@@ -29,6 +29,7 @@ class Forward:
         self.vocab = int(model.get_output_embeddings().weight.shape[0])
         self.layers = int(config.num_hidden_layers)
         self.hidden = int(config.hidden_size)
+        self.depth = self.layers  # that a token goes through
         self.device = model.get_input_embeddings().weight.device
         self.dtype = model.get_input_embeddings().weight.dtype
         self.out = torch.float64 if self.dtype == torch.float64 else torch.float32

@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer, PreTrainedConfig
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
 )
 from transformers.utils import logging
 
+import decodekit.models.grid  # noqa: F401  # tells transformers of the architecture
+from decodekit.codebook import Codebook, codebook_beside
 from decodekit.errors import ModelError, UnknownModel
 from decodekit.models import zoo
+from decodekit.models.full import DIFFUSION, Full, foreign, from_foreign
 from decodekit.models.masks import KNOWN, refuse, settle_attention
 from decodekit.models.model import CacheKind, HFModel
 from decodekit.models.probe import fitting_cache
@@ -63,7 +66,7 @@ def load(
         hf, found, name = _from_name(os.fspath(model), tokenizer, _placed(dtype, device, device_map), options)
         if device is not None:
             hf = hf.to(device)
-        return _wrap(hf, found, name, cache)
+        return _wrap(hf, found, name, cache, codebook_beside(_source(name)))
     if hasattr(model, "reader") and hasattr(model, "gives"):
         return model
     if not isinstance(model, torch.nn.Module) or not hasattr(model, "config"):
@@ -95,7 +98,7 @@ def _from_zoo(
     finally:
         if shown:
             logging.enable_progress_bar()
-    return _wrap(hf if device is None else hf.to(device), tokenizer, name, cache)
+    return _wrap(hf if device is None else hf.to(device), tokenizer, name, cache, codebook_beside(_source(name)))
 
 
 def _placed(dtype: str | torch.dtype | None, device: str | torch.device | None, device_map: Any) -> dict[str, Any]:
@@ -115,14 +118,11 @@ def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
 
 
 def _from_name(name: str, tokenizer: Any, placed: dict[str, Any], options: dict[str, Any]) -> tuple[Any, Any, str]:
-    source = str(zoo.path(name.removeprefix(_ZOO))) if name.startswith(_ZOO) else name
+    source = _source(name)
     _look(source, name, tokenizer is not None)
     trust = options["trust_remote_code"]
     try:
-        config = AutoConfig.from_pretrained(source, trust_remote_code=trust)
-        refuse(config)
-        auto = AutoModelForMaskedLM if _is_masked(config) else AutoModelForCausalLM
-        hf = auto.from_pretrained(source, **placed, **{k: v for k, v in options.items() if v is not None})
+        hf = _weights(source, placed, options)
         given = tokenizer if tokenizer is not None and not isinstance(tokenizer, str | os.PathLike) else None
         return hf, given or AutoTokenizer.from_pretrained(tokenizer or source, trust_remote_code=trust), name
     except ModelError:
@@ -130,6 +130,20 @@ def _from_name(name: str, tokenizer: Any, placed: dict[str, Any], options: dict[
     except Exception as problem:  # transformers raises whatever its parts raise; users get one sentence
         said = " ".join(str(problem).split())[:200]
         raise UnknownModel(f"model {name!r} cannot be loaded: {said}") from problem
+
+
+def _source(name: str) -> str:
+    return str(zoo.path(name.removeprefix(_ZOO))) if name.startswith(_ZOO) else name
+
+
+def _weights(source: str, placed: dict[str, Any], options: dict[str, Any]) -> Any:
+    described, _ = PreTrainedConfig.get_config_dict(source)
+    if foreign(described):
+        return from_foreign(source, described, placed, options["attn_implementation"])
+    config = AutoConfig.from_pretrained(source, trust_remote_code=options["trust_remote_code"])
+    refuse(config)
+    auto = AutoModelForMaskedLM if _is_masked(config) else AutoModelForCausalLM
+    return auto.from_pretrained(source, **placed, **{k: v for k, v in options.items() if v is not None})
 
 
 def _look(source: str, name: str, has_tokenizer: bool) -> None:
@@ -163,9 +177,11 @@ def _is_masked(config: Any) -> bool:
     return kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES and kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 
-def _wrap(hf: Any, tokenizer: Any, name: str, cache: CacheKind | None) -> HFModel:
-    masked = "MaskedLM" in type(hf).__name__
+def _wrap(hf: Any, tokenizer: Any, name: str, cache: CacheKind | None, codebook: Codebook | None = None) -> HFModel:
     refuse(hf.config)
+    if getattr(hf.config, DIFFUSION, None) and not isinstance(hf, Full):
+        hf = Full.of(hf)
+    masked = "MaskedLM" in type(hf).__name__ or isinstance(hf, Full)
     if tokenizer is None:
         raise ModelError(f"model {name!r} was given without a tokenizer; add tokenizer=..., an object or a folder")
     if hf.get_output_embeddings() is None and not masked:
@@ -177,8 +193,8 @@ def _wrap(hf: Any, tokenizer: Any, name: str, cache: CacheKind | None) -> HFMode
             "belong together; give the model's own tokenizer"
         )
     hf.eval()
-    if not masked:
-        settle_attention(hf)
+    if not masked or isinstance(hf, Full):
+        settle_attention(hf.hf if isinstance(hf, Full) else hf)
     return HFModel(
         hf,
         tokenizer,
@@ -187,6 +203,7 @@ def _wrap(hf: Any, tokenizer: Any, name: str, cache: CacheKind | None) -> HFMode
         eos=_eos(hf, config, tokenizer),
         mask=_mask(config, tokenizer) if masked else None,
         masked=masked,
+        codebook=codebook,
         cache=cache or ("slab" if masked or config.model_type in KNOWN else fitting_cache(hf, name)),
     )
 

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from decodekit.cost import Cost
 from decodekit.errors import ModelError
+from decodekit.models.full import Full
+from decodekit.rereading import leave_one_out
 from decodekit.rows import NONE, Rows
 
 
@@ -37,15 +39,50 @@ class MaskedReader:
         index = asks.nonzero()[:, 0]  # [B] rows that are read
         length = rows.limit[index]
         logits = self._forward(rows.tokens[index], length, at[index].clamp(min=0))  # [B, K, V]
-        if self._mask is not None:
-            logits[..., self._mask] = -torch.inf
-        if len(index) == len(rows):
-            return logits
-        out = logits.new_zeros(len(rows), *logits.shape[1:])
-        out[index] = logits
-        return out
+        return self._placed(logits, index, len(rows))
+
+    def shadowed(self, rows: Rows, at: Tensor, check: Tensor) -> Tensor:
+        """[R, K, V] of cells `at` [R, K], those to `check` [R, K] each without itself, in one forward pass.
+
+        Every cell of `at` has a shadow: a mask token at its position that sees the other shadows and all cells but its
+        own, and that no cell sees (WINO, arXiv 2507.18578). Models that take no mask of ours read canvases instead.
+
+        Raises:
+            ModelError: a canvas is longer than the model's context.
+        """
+        model = self._model
+        if not isinstance(model, Full) or model.shift or model.block is not None or not bool(check.any()):
+            return leave_one_out(self, rows, at, check, int(self._mask or 0))
+        index = ((at != NONE).any(1) & ~rows.done).nonzero()[:, 0]
+        ids, inside = self._laid(rows.tokens[index], rows.limit[index])  # [B, T]
+        place, here = torch.arange(ids.shape[1], device=ids.device).expand_as(ids), at[index].clamp(min=0)
+        shade = at[index] != NONE  # [B, K]
+        keys, width = torch.cat([inside, shade], 1), ids.shape[1]
+        see = keys[:, None].expand(-1, keys.shape[1], -1).clone()  # [B, T + K, T + K]
+        see[:, :width, width:] = False
+        see[:, width:, :width] &= place[:, None] != here[..., None]
+        both = torch.cat([ids, torch.full_like(here, int(self._mask or 0))], 1)
+        with torch.inference_mode():
+            logits = model.through(both, torch.cat([place, here], 1), see[:, None], None)
+        self._bill(inside.sum(1) + shade.sum(1), both.numel())
+        from_cell = torch.where(check[index], width + torch.arange(here.shape[1], device=ids.device), here)
+        found = logits.gather(1, from_cell[..., None].expand(-1, -1, logits.shape[-1]))
+        return self._placed(found, index, len(rows))
+
+    def told(self, rows: Rows, at: Tensor) -> dict[str, Tensor]:
+        """For the trace: `layers` [R, K] that ran for the tokens AT `at`."""
+        return {"layers": torch.full_like(at, self._layers)}
 
     def _forward(self, tokens: Tensor, length: Tensor, at: Tensor) -> Tensor:
+        ids, inside = self._laid(tokens, length)
+        with torch.inference_mode():
+            logits = self._model(input_ids=ids, attention_mask=inside.long()).logits
+            logits = logits.gather(1, at[..., None].expand(-1, -1, logits.shape[-1]))
+        self._bill(length, ids.numel())
+        return logits  # type: ignore[no-any-return]
+
+    def _laid(self, tokens: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+        """(ids [B, T], which of them belong to their row [B, T])."""
         widest = int(length.max())
         if self._limit is not None and widest > self._limit:
             raise ModelError(
@@ -54,13 +91,18 @@ class MaskedReader:
         ids = tokens[:, :widest]
         if ids.shape[1] < widest:  # cells that nobody has written yet cannot be asked for, only seen
             ids = torch.nn.functional.pad(ids, (0, widest - ids.shape[1]))
-        inside = torch.arange(widest, device=ids.device) < length[:, None]  # [B, T]
-        with torch.inference_mode():
-            logits = self._model(input_ids=ids, attention_mask=inside.long()).logits
-            logits = logits.gather(1, at[..., None].expand(-1, -1, logits.shape[-1]))
-        self._bill(length, len(ids) * widest)
-        out = torch.float64 if logits.dtype == torch.float64 else torch.float32
-        return logits.to(out).clone()  # type: ignore[no-any-return]
+        return ids, torch.arange(widest, device=ids.device) < length[:, None]
+
+    def _placed(self, logits: Tensor, index: Tensor, rows: int) -> Tensor:
+        """[R, K, V] from those of the rows `index` that were read, without the mask token."""
+        out = logits.to(torch.float64 if logits.dtype == torch.float64 else torch.float32).clone()
+        if self._mask is not None:
+            out[..., self._mask] = -torch.inf
+        if len(index) == rows:
+            return out
+        every = out.new_zeros(rows, *out.shape[1:])
+        every[index] = out
+        return every
 
     def _bill(self, length: Tensor, computed: int) -> None:
         """Flops = 2 x parameters (without input embeddings) per cell + 4 x layers x hidden x cells per cell."""

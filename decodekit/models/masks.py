@@ -33,6 +33,7 @@ KNOWN = frozenset(
         "starcoder2",
         "cohere",
         "granite",
+        "grid_llama",
         "stablelm",
     ]
 )

@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 
+from decodekit.codebook import Codebook
 from decodekit.cost import Cost
 from decodekit.errors import ModelError
 from decodekit.models.branching import BranchingReader
@@ -36,7 +37,9 @@ class HFModel:
     Attributes:
         hf: the transformers model. tokenizer: its tokenizer. name: for messages and reports.
         vocab: width V of the logits. context: most positions, or None. eos: ids that end a text. mask: mask id or None.
+        block: cells per block of a block-causal masked model, counted from position 0, or None.
         gives: capabilities. cache: how readers of a causal model keep what they have read.
+        codebook: of the tokens of a visual model, or None.
     """
 
     def __init__(
@@ -50,12 +53,17 @@ class HFModel:
         mask: int | None,
         masked: bool,
         cache: CacheKind = "slab",
+        codebook: Codebook | None = None,
     ) -> None:
         self.hf, self.tokenizer, self.name = hf, tokenizer, name
         self.context, self.eos, self.mask, self.cache = context, eos, mask, cache
         kind = "masked_lm" if masked else "causal_lm"
         self.gives = frozenset({kind, "embeddings"} if masked else {kind, "embeddings", "hidden"})
+        self.codebook = codebook
+        if codebook is not None:
+            self.gives |= {"codebook"}
         self._masked = masked
+        self.block: int | None = getattr(hf, "block", None)
         self._forward = None if masked else Forward(hf, name, context)
         head = hf.get_output_embeddings()
         self.vocab = int(head.weight.shape[0] if head is not None else hf.config.get_text_config().vocab_size)
@@ -74,6 +82,7 @@ class HFModel:
 
     def reader(self, cost: Cost, label: str) -> Scorer:
         """A new reader over an empty cache; its work is counted under `label`."""
+        cost.names[label] = self.name
         if self._forward is None:
             return MaskedReader(self.hf, self.mask, cost, label)
         return _CAUSAL[self.cache](self._forward, cost, label)
@@ -83,6 +92,7 @@ class HFModel:
 
         Models that cannot have our own cache are read anew each time, which is slow and exact.
         """
+        cost.names[label] = self.name
         made = forward(self.hf, self.name, self.context)
         return BranchingReader(made, cost, label) if self.cache == "slab" else PlainReader(made, cost, label)
 
@@ -93,6 +103,7 @@ class HFModel:
             ModelError: the model's layers cannot be run apart, or it was opened with another kind of cache.
         """
         family_of(self.hf)
+        cost.names[label] = self.name
         if self._forward is None or self.cache != "slab":
             raise ModelError(
                 f"strategies of depth keep a cache of their own, and {self.name} was opened with cache={self.cache!r}; "

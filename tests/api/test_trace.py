@@ -139,6 +139,9 @@ def test_particles_can_be_followed_through_the_moves(model: Any) -> None:
             here = (trace["round"] == number) & (trace["row"] == line[slot])
             found[slot, number] = int(trace["token"][here][0])
     assert [[found[slot, i] for i in range(8)] for slot in range(6)] == [s.tokens for s in out.samples]
+    lines = trace.lines()
+    assert [trace["token"][line.index].tolist() for line in lines] == [s.tokens for s in out.samples]
+    assert [line.weight for line in lines] == pytest.approx([s.weight for s in out.samples])
 
 
 def test_a_file_keeps_everything(model: Any, tmp_path: Path) -> None:
@@ -147,14 +150,62 @@ def test_a_file_keeps_everything(model: Any, tmp_path: Path) -> None:
     results[1].trace.whole.save(path)
     back = dk.Trace.load(path)
     whole = results[1].trace.whole
-    assert back.header == {**whole.header, "version": 1}
-    for part in ("events", "rounds", "moves"):
+    assert back.header == {**whole.header, "version": 2}
+    for part in ("events", "rounds", "moves", "facts", "ends"):
         one, other = getattr(back, part), getattr(whole, part)
         assert one.keys() == other.keys()
         for name in one:
             np.testing.assert_array_equal(one[name], other[name])
     results[1].trace.save(path)
-    assert dk.Trace.load(path)["token"].tolist() == results[1].tokens
+    half = dk.Trace.load(path)
+    assert half["token"].tolist() == results[1].tokens
+    assert half.text(results[1].tokens) == results[1].text
+    assert {int(i): half.bytes_of(i) for i in half["top_ids"].ravel()} == {
+        int(i): whole.bytes_of(i) for i in half["top_ids"].ravel()
+    }
+    (one,) = half.lines()
+    assert half["token"][one.index].tolist() == results[1].tokens
+    assert (one.group, one.finish) == (1, results[1].finish)
+
+
+def test_the_power_sums_of_a_law(model: Any) -> None:
+    out = dk.generate(model, "hello", strategy="sample", max_tokens=6, eos=(), hidden=True)
+    p = law(model, out.prompt.tokens, out.tokens).exp()
+    for power in (2, 3, 4):
+        assert out.trace[f"s{power}"] == pytest.approx((p**power).sum(1).numpy(), rel=1e-5)
+    assert set(out.trace["layers"].tolist()) == {2}
+    assert out.trace["top_ids"].shape == (6, 20)
+    with torch.no_grad():
+        ids = torch.tensor([out.prompt.tokens + out.tokens])
+        states = model[0](ids, output_hidden_states=True).hidden_states[-1][0]
+    assert out.trace["hidden"] == pytest.approx(states[len(out.prompt.tokens) - 1 : -1].numpy(), abs=1e-5)
+    assert out.trace.header["models"] == {"target": out.trace.header["model"]}
+
+
+def test_scorers_without_hidden_states_are_refused(model: Any) -> None:
+    with pytest.raises(DecodekitError, match=r"hidden=True asks for hidden states, and the scorer of .* drop either"):
+        dk.Decoder(model, "greedy | pondering(steps=1)", hidden=True)
+
+
+def test_every_sample_has_its_line(model: Any) -> None:
+    made = dk.Decoder(model, "sample", max_tokens=40)
+    results = made.generate(["hello", "the quick", "dog"], n=3, batch_size=4)
+    for out in results:
+        lines = out.trace.lines()
+        assert [out.trace["token"][line.index].tolist() for line in lines] == [s.tokens for s in out.samples]
+        assert [line.finish for line in lines] == [s.finish for s in out.samples]
+        assert out.trace.ends["logp"] == pytest.approx([s.logp for s in out.samples])
+    saved = results[0].trace.whole.lines()
+    assert [len(line.index) for line in saved] == [len(s.tokens) for out in results for s in out.samples]
+
+
+def test_lines_of_a_text_that_began_again(model: Any, draft: Any) -> None:
+    chosen = dk.Strategy.of("sample") | dk.cascade(slow=draft, threshold=float("inf"))
+    out = dk.generate(model, ["hello", "dog"], strategy=chosen, max_tokens=7, eos=())
+    for one in out:
+        assert one.trace["accepted"].sum() == 14
+        assert one.trace["token"][one.trace.lines()[0].index].tolist() == one.tokens
+        assert set(one.trace.header["models"]) == {"target", "slow"}
 
 
 def test_no_trace_when_switched_off(model: Any) -> None:
@@ -173,7 +224,7 @@ def test_files_that_are_no_traces(tmp_path: Path) -> None:
         with pytest.raises(DecodekitError, match=r"is not a decodekit trace; give a file that Trace.save wrote"):
             dk.Trace.load(tmp_path / name)
     np.savez(tmp_path / "new.npz", header=np.frombuffer(b'{"version": 99}', dtype=np.uint8))
-    with pytest.raises(DecodekitError, match="is a trace of version 99, and this decodekit reads version 1"):
+    with pytest.raises(DecodekitError, match="is a trace of version 99, and this decodekit reads version 2"):
         dk.Trace.load(tmp_path / "new.npz")
 
 
@@ -184,8 +235,27 @@ def test_signals_are_those_of_the_law(model: Any) -> None:
         assert out.trace.signal(name) == pytest.approx(reading.signal(name).numpy(), abs=1e-4), name
     p = reading.p
     assert reading.varentropy == pytest.approx(((p * reading.logp**2).sum(-1) - reading.entropy**2).numpy())
-    bare = dk.generate(model, "hello", strategy="sample", max_tokens=3, eos=()).trace
+    bare = dk.generate(model, "hello", strategy="sample", max_tokens=3, eos=(), top_k=0).trace
     with pytest.raises(DecodekitError, match=r"give top_k=2 or more"):
         bare.signal("gap")
     with pytest.raises(DecodekitError, match="knows entropy, varentropy, top1 and gap"):
         bare.signal("mood")
+
+
+@pytest.mark.parametrize(
+    ("plugin", "layers"),
+    [
+        ("pondering(steps=2)", {24}),
+        ("skipdecode(2, 6, 8)", {8, 6, 4, 5, 3, 2}),
+        ("early_exit(rule='never')", {8}),
+        ("early_exit(rule='entropy', threshold=0.2)", {2, 4, 6, 8}),
+        ("self_speculative(exit=4, k=3)", {8}),
+    ],
+)
+def test_the_trace_knows_the_depth_of_a_token(plugin: str, layers: set[int]) -> None:
+    out = dk.generate("zoo:exits", "Ada Park is", strategy=f"greedy | {plugin}", max_tokens=16, eos=())
+    took = out.trace["accepted"]
+    assert set(out.trace["layers"][took].tolist()) <= layers
+    assert out.trace["layers"][took].tolist()[0] == max(layers) or "early" in plugin
+    if plugin.startswith("early_exit(rule='entropy'"):
+        assert len(set(out.trace["layers"][took].tolist())) > 1

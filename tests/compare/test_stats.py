@@ -75,3 +75,11 @@ def test_lines_pair_items_and_find_the_front() -> None:
     assert better.speed.value == pytest.approx(2.0)
     assert (base.front, better.front, worse.front) == (True, True, False)
     assert base.gflops == pytest.approx(4.0 / 8)
+
+
+def test_particles_do_not_make_a_token_cheaper() -> None:
+    rows = [{**row, "tokens": 32} for row in _rows("base", {"a": [1.0], "b": [1.0]})]
+    (one,) = stats.lines(rows, [_told("base", 4e9, 2.0)], "base")
+    assert one.gflops == pytest.approx(4.0 / 4)
+    (two,) = stats.lines(rows, [{**_told("base", 4e9, 2.0), "n": 2}], "base")
+    assert two.gflops == pytest.approx(4.0 / 8)

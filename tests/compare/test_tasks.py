@@ -13,7 +13,7 @@ from decodekit.about import form
 from decodekit.compare.task import Task
 from decodekit.compare.tasks import goals
 from decodekit.compare.tasks.spider import parts
-from decodekit.errors import DecodekitError, OptionError, SpecError
+from decodekit.errors import DataWarning, DecodekitError, OptionError, SpecError
 from decodekit.spec import Strategy, parse_task
 
 
@@ -56,7 +56,7 @@ def specs(folder: Path) -> dict[str, tuple[str, str, str]]:
 
 
 def test_every_task_is_here(files: Path) -> None:
-    assert {*specs(files), "prompts"} == set(registry.names(registry.TASKS))
+    assert {*specs(files), "prompts", "image"} == set(registry.names(registry.TASKS))
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_spider_gold_scores_one(data: Path) -> None:
     ("spec", "said"),
     [
         ("gsm8k('nowhere.jsonl')", "cannot be read"),
-        ("gsm8k('{}/broken.jsonl')", "line 2 of .* is not JSON"),
+        ("gsm8k('{}/broken.jsonl')", "line 1 of .* is not JSON.* no other line can be used"),
         ("gsm8k('{}/prompts.jsonl')", "line 1 of .* needs question"),
         ("humaneval('{}/code.jsonl')", "run=True"),
         ("json_schema('{}/schemas', groups=['Hard'])", "there is Easy"),
@@ -130,9 +130,20 @@ def test_spider_gold_scores_one(data: Path) -> None:
     ids=["missing", "broken", "keys", "run", "group", "folder", "smi", "regex"],
 )
 def test_bad_input(spec: str, said: str, files: Path) -> None:
-    (files / "broken.jsonl").write_text('{"question": "a", "answer": "#### 1"}\n{"question"\n')
+    (files / "broken.jsonl").write_text('{"question"\n')
     with pytest.raises(OptionError, match=said):
         parse_task(spec.format(files)).items()
+
+
+def test_a_broken_line_is_named_and_the_rest_is_used(files: Path) -> None:
+    good = '{"question": "a", "answer": "#### 1"}\n'
+    (files / "torn.jsonl").write_text(good + '{"question"\n' + "[1]\n\n" + '{"answer": "#### 1"}\n' + good)
+    with pytest.warns(DataWarning) as told:
+        items = parse_task(f"gsm8k({str(files / 'torn.jsonl')!r})").items()
+    assert [item.id for item in items] == ["1", "6"]
+    said = [str(one.message) for one in told]
+    assert [text.split(" of ")[0] for text in said] == ["gsm8k: line 2", "gsm8k: line 3", "gsm8k: line 5"]
+    assert all(text.endswith("it is left out") for text in said)
 
 
 def test_a_task_is_no_part_of_a_strategy() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
 from decodekit.registry import load
 from decodekit.testing import Check, TableModel, ToyConstraint, checks_for
@@ -29,6 +30,8 @@ INSTANCES: list[tuple[Any, dict[str, Any]]] = [
     (make("repetition_penalty", penalty=1.6), {}),
     (make("speculative", draft=TableModel(vocab=5, seed=3, scale=1.0, blur=0.6), k=3), {}),
     (make("rejection"), {}),
+    (make("lantern", neighbours=2, delta=0.3, codebook=torch.arange(10.0).sin().view(5, 2)), {}),
+    (make("guidance", scale=1.5, prompt=(1,)), {}),
     (make("threshold", tau=0.5, block=3), {}),
     (ToyConstraint(seed=4), {}),
     (ToyConstraint(seed=4, dead_ends=True), {}),

@@ -73,3 +73,20 @@ def test_end_to_end() -> None:
         max_tokens=12,
     )
     assert out.text in ("yes", "no") or out.text.startswith("name")
+
+
+def test_patterns_are_joined_without_dead_ends() -> None:
+    kind = AllOf((re.compile("a(bx|c)"), re.compile("a(by|c)"), ["ac", "abx"]))
+    compiled = kind.compile(Vocabulary((b"a", b"b", b"c", b"x", b"y")))
+    cursor = compiled.start()
+    cursor.advance(0)
+    assert cursor.allows_many([0, 1, 2, 3, 4]) == [False, False, True, False, False]
+    with pytest.raises(ConstraintError, match="no text in common"):
+        AllOf((re.compile("a(bx|c)"), re.compile("a(by|d)"))).compile(SMALL)
+
+
+def test_steered_to_a_common_end() -> None:
+    kind = AllOf((re.compile("[ab]{3,9}"), re.compile("b*a{2,}b*"), dk.predicate(str.isascii)))
+    out = dk.generate("zoo:base", "Say: ", constraint=kind, strategy="sample", max_tokens=5, in_time=True)
+    assert out.finish == "eos"
+    assert kind.judge(out.text)

@@ -208,13 +208,8 @@ class Unusable:
         ({"type": "foo"}, r"not a JSON Schema: at #/type, 'foo' is not one of"),
         ({"properties": {"a/b": {"minimum": "3"}}}, r"at #/properties/a~1b/minimum, '3' is not of type 'number'"),
         ({"anyOf": [{"required": "x"}]}, r"at #/anyOf/0/required, 'x' is not of type 'array'"),
-        ({"properties": {"t": {"type": "array", "uniqueItems": True}}},
-         r"uses 'uniqueItems' \(at #/properties/t/uniqueItems\), which cannot be enforced"),
-        ({"not": {"type": "string"}}, r"uses 'not' \(at #/not\)"),
-        ({"if": {"type": "string"}, "then": {"minLength": 2}}, r"uses 'if'.* \(at #/if"),
-        ({"type": "string", "pattern": "(?=a)b"}, r"cannot be enforced: .*look-around"),
         ({"allOf": [{"type": "string"}, {"type": "integer"}]}, "Unsatisfiable schema"),
-        ({"$ref": "http://example.org/x"}, "cannot be enforced: Resource 'http://example.org/x' is not present"),
+        ({"$ref": "http://example.org/x"}, "refers to 'http://example.org/x', which is not part of it"),
         ('{"type":', r"the schema is not JSON at line 1 column 9"),
         ("nothing.json", r"'nothing.json' is neither JSON text nor a file that can be read \(No such file"),
         (False, "allows no text at all"),
@@ -227,6 +222,23 @@ def test_bad_schemas_are_refused_in_a_sentence(schema: Any, said: str) -> None:
     with pytest.raises(ConstraintError, match=said) as caught:
         JsonSchema(schema).compile(LETTERS)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore::decodekit.errors.ConstraintWarning")
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ({"properties": {"t": {"type": "array", "uniqueItems": True}}},
+         r"uses 'uniqueItems' \(at #/properties/t/uniqueItems\), which cannot be enforced"),
+        ({"not": {"type": "string"}}, r"uses 'not' \(at #/not\)"),
+        ({"if": {"type": "string"}, "then": {"minLength": 2}}, r"uses 'if'.* \(at #/if"),
+        ({"type": "string", "pattern": "(?=a)b"}, r"cannot be enforced: .*look-around"),
+        ({"$ref": "http://example.org/x"}, "cannot be enforced: Resource 'http://example.org/x' is not present"),
+    ],
+)  # fmt: skip
+def test_what_one_engine_cannot_enforce_it_refuses_by_name(schema: Any, said: str) -> None:
+    with pytest.raises(ConstraintError, match=said):
+        JsonSchema(schema, engine="llguidance").compile(LETTERS)
 
 
 def test_a_file_that_is_not_json(tmp_path: Path) -> None:

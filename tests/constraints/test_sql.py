@@ -5,13 +5,13 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from decodekit.constraints.cursor import Compiled
 from decodekit.constraints.database import from_ddl
 from decodekit.constraints.sql import Sql
-from decodekit.constraints.sql_grammar import scopes
 from decodekit.constraints.vocabulary import Vocabulary, vocabulary_of
 from decodekit.errors import ConstraintError
 
@@ -58,6 +58,38 @@ SELECT id FROM pets WHERE ((age > 1))
 SELECT name,age FROM pets ORDER BY pets.age
 SELECT name , age FROM pets WHERE species IN ('a' , 'b')
 SELECT weight, count(*) FROM pets GROUP BY weight, age HAVING max(age) IN (1, 2) AND NOT weight IS NULL
+SELECT  name FROM pets;
+SELECT upper(name) FROM pets
+SELECT name FROM pets WHERE name = "dog"
+SELECT name FROM pets UNION SELECT name FROM owners
+WITH a AS (SELECT 1 AS one) SELECT one FROM a
+WITH old (who, age) AS (SELECT name, age FROM pets), o AS (SELECT * FROM old) SELECT who FROM o ORDER BY age
+SELECT t2.name, count(*) FROM owners AS t1 JOIN pets AS t2 ON t1.id = t2.owner_id GROUP BY t2.id ORDER BY count(*) DESC
+SELECT p.name pet, o.name AS owner FROM pets p, owners o WHERE p.owner_id = o.id ORDER BY owner
+SELECT name FROM owners o WHERE EXISTS (SELECT 1 FROM pets WHERE pets.owner_id = o.id AND species = 'cat')
+SELECT (SELECT count(*) FROM pets WHERE pets.owner_id = owners.id) AS n, name FROM owners ORDER BY n DESC NULLS LAST
+SELECT o.name, (SELECT max(age) FROM pets p WHERE p.owner_id = o.id) FROM owners o
+SELECT avg(age) FROM (SELECT age FROM pets WHERE weight > 2) AS t
+SELECT age FROM (SELECT species, avg(age) AS age FROM pets GROUP BY species) WHERE age > 3
+SELECT id FROM pets JOIN owners USING (id)
+SELECT name, id FROM pets NATURAL JOIN owners
+SELECT pets.name FROM pets CROSS JOIN owners LEFT JOIN visits ON pet_id = pets.id
+SELECT CASE WHEN age > 3 THEN 'old' ELSE 'young' END AS kind, count(*) FROM pets GROUP BY kind HAVING count(*) > 1
+SELECT CASE species WHEN 'dog' THEN 1 WHEN 'cat' THEN 2 END FROM pets
+SELECT CAST(age AS REAL) / 2 + 1, name || ' (' || species || ')', -age FROM pets
+SELECT name FROM pets EXCEPT SELECT name FROM owners INTERSECT SELECT day FROM visits ORDER BY 1 LIMIT 3
+SELECT name FROM pets UNION ALL SELECT city FROM owners ORDER BY name
+SELECT * FROM owners UNION SELECT id, name, species FROM pets
+SELECT id, name, city FROM owners EXCEPT SELECT * FROM owners
+SELECT coalesce(day, 'never'), round(cost, 2), strftime('%Y', day) FROM visits
+SELECT name FROM pets WHERE age = (SELECT max(age) FROM pets AS b WHERE b.species = pets.species)
+SELECT name FROM pets WHERE id NOT IN (SELECT pet_id FROM visits WHERE pet_id IS NOT NULL) ORDER BY 1
+SELECT t.* FROM pets AS t LIMIT 5, 10
+SELECT count (*) FROM pets WHERE name GLOB 'M*' AND age IS 3 OR age NOTNULL
+SELECT name COLLATE NOCASE FROM pets ORDER BY name COLLATE NOCASE ASC NULLS FIRST
+SELECT group_concat(name, ', ') FROM pets WHERE NOT EXISTS (SELECT * FROM visits WHERE pet_id = pets.id)
+SELECT "name" FROM "pets" AS "My Pets" WHERE "My Pets"."age" > 1
+SELECT 1
 """
 ILLEGAL = """
 SELECT * FROM cats
@@ -71,7 +103,6 @@ SELECT name FROM pets WHERE city = 'Oslo'
 SELECT name FROM pets ORDER BY city
 SELECT species FROM pets GROUP BY city
 SELECT name FROM pets; DELETE FROM pets
-SELECT name FROM pets;
 SELECT name FROM pets WHERE age > 3; DROP TABLE pets
 DELETE FROM pets
 UPDATE pets SET age = 1
@@ -80,10 +111,8 @@ DROP TABLE pets
 PRAGMA writable_schema = 1
 ATTACH 'x' AS y
 EXPLAIN SELECT name FROM pets
-WITH a AS (SELECT 1) SELECT * FROM a
 SELECT load_extension('x') FROM pets
 SELECT randomblob(age) FROM pets
-SELECT upper(name) FROM pets
 SELECT name FROM pets WHERE count(*) > 1
 SELECT name FROM pets HAVING count(*) > 1
 SELECT name FROM pets ORDER BY count(*)
@@ -91,11 +120,33 @@ SELECT sum(*) FROM pets
 SELECT count(avg(age)) FROM pets
 SELECT name AS select FROM pets
 SELECT name FROM pets WHERE name = 'open
-SELECT name FROM pets WHERE name = "dog"
+SELECT "dog" FROM pets
+SELECT name FROM pets WHERE "dog" = name
 SELECT name FROM pets -- comment
-SELECT name FROM pets UNION SELECT name FROM owners
+SELECT name FROM pets /* comment */
+SELECT name, age FROM pets UNION SELECT name FROM owners
+SELECT t.name FROM pets
+SELECT t.city FROM pets AS t
+SELECT t.name FROM pets AS t, owners AS t
+SELECT name FROM pets, owners
+SELECT pets.name FROM pets JOIN pets ON pets.id = pets.id
+SELECT a.name FROM pets AS a, pets AS b WHERE age > 1
+SELECT name FROM pets WHERE id IN (SELECT * FROM owners)
+SELECT name FROM pets WHERE id = (SELECT id, name FROM owners)
+SELECT name FROM pets WHERE id IN (SELECT city FROM visits)
+SELECT name FROM (SELECT age FROM pets)
+SELECT count(*) AS n FROM pets GROUP BY n
+SELECT count(*) FROM pets GROUP BY 1
+SELECT name FROM pets ORDER BY 2
+SELECT name FROM pets UNION SELECT city FROM owners ORDER BY age
+SELECT sum(sum(age)) FROM pets
+SELECT name FROM pets WHERE age > 1 AND
+SELECT max(name, species) FROM pets
+SELECT round(age, 1, 2) FROM pets
+SELECT 1 FROM pets WHERE id = 1--1
 SELECT name FROM sqlite_master
-SELECT  name FROM pets
+SELECT     name FROM pets
+ SELECT name FROM pets
 SELECT name FROMpets
 SELECTname FROM pets
 SELECT name FROM pets WHERE
@@ -142,14 +193,12 @@ def test_the_judge_takes_nothing_but_one_select(text: str) -> None:
 def test_every_walk_compiles_in_sqlite(ddl: str, tools: ModuleType) -> None:
     vocabulary = vocabulary_of(tools.small_tokenizer(), 400, (1,))
     compiled, shape = Sql(ddl).compile(vocabulary), from_ddl(ddl)
-    done = 0
-    for seed in range(330):
-        cursor, ids = tools.walk(compiled, seed, vocabulary, 120, 0.25)
-        if cursor.is_complete():
-            done += 1
-            text = vocabulary.text(ids).decode()
-            assert shape.explains(text), text
-    assert done >= 300
+    for seed in range(120):
+        cursor, ids = tools.walk(compiled, seed, vocabulary, 10 + seed // 2, 0.1)
+        rest = cursor.closing()
+        assert rest is not None, vocabulary.text(ids)
+        text = (vocabulary.text(ids) + rest).decode()
+        assert shape.explains(text), text
 
 
 def test_names_that_need_quotes() -> None:
@@ -178,11 +227,8 @@ def test_the_same_from_a_file_that_is_not_changed(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
 
 
-def test_large_schemas_keep_to_linked_joins() -> None:
+def test_large_schemas() -> None:
     ddl = "".join(f"CREATE TABLE t{i} (a{i} INTEGER REFERENCES t{i + 1}, b INTEGER);" for i in range(40))
-    found = list(scopes(from_ddl(ddl)))
-    assert len(found) == 48
-    assert all(abs(int(a.name[1:]) - int(b.name[1:])) == 1 for a, b in (s for s in found if len(s) == 2))
     compiled = Sql(ddl).compile(LETTERS)
     assert reads(compiled, LETTERS, "SELECT a0, a1 FROM t0 JOIN t1 ON t0.a0 = t1.b WHERE t1.b = 3")
     assert reads(compiled, LETTERS, "SELECT b FROM t39 WHERE a39 IN (SELECT a3 FROM t3)")
@@ -201,7 +247,7 @@ def test_large_schemas_keep_to_linked_joins() -> None:
         ({"database": 3}, "is the path of a SQLite file, and this is of type int"),
     ],
 )
-def test_bad_databases_are_refused_in_a_sentence(options: dict[str, str], said: str) -> None:
+def test_bad_databases_are_refused_in_a_sentence(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ConstraintError, match=said):
         Sql(**options)
 

@@ -145,6 +145,10 @@ def made(name: str) -> Any:
         return cls(schema="CREATE TABLE t (a TEXT)")
     if name == "fast_slow":  # guidance alone can do without
         return cls(slow="a")
+    if name == "lantern":
+        return cls(neighbours=1, delta=0.1)
+    if name == "guidance":
+        return cls(scale=1.5, prompt="a")
     required = [option.name for option in options_of(cls) if option.default is None]
     for value in ("a", ("a", "b"), {"type": "integer"}, 1, str.isprintable, ({"type": "integer"},)):
         with contextlib.suppress(DecodekitError):

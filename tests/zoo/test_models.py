@@ -35,7 +35,7 @@ def test_sizes() -> None:
     assert draft <= base / 10
     assert 5e5 <= masked <= 2e6
     files = [f for n in zoo.names() for f in zoo.path(n).iterdir() if f.is_file()]
-    assert sum(f.stat().st_size for f in files) < 15e6
+    assert sum(f.stat().st_size for f in files) < 20e6
 
 
 def test_unknown_names_are_refused_with_the_known_ones() -> None:

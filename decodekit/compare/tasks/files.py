@@ -6,11 +6,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from decodekit.compare.task import Item, first, lines
+from decodekit.compare.task import Item, first, lines, texts
 from decodekit.errors import OptionError
 from decodekit.registry import plugin
 
@@ -39,12 +39,10 @@ class Gsm8k:
         """Questions in the order of the file."""
         if bool(self.shots) != (self.examples is not None):
             raise OptionError("gsm8k: shots= and examples= go together; give both or neither")
-        shown = lines(self.examples, "gsm8k")[: self.shots] if self.examples else []
+        shown = lines(self.examples, "gsm8k", _solved)[: self.shots] if self.examples else []
         head = "".join(f"Question: {row['question']}\nAnswer: {row['answer']}\n\n" for _, row in shown)
         found = []
-        for number, row in lines(self.path, "gsm8k"):
-            if not isinstance(row.get("question"), str) or "####" not in str(row.get("answer")):
-                raise OptionError(f"gsm8k: line {number} of {self.path!r} needs question and an answer with ####")
+        for number, row in lines(self.path, "gsm8k", _solved):
             gold = str(row["answer"]).split("####")[-1]
             prompt = f"{head}Question: {row['question']}\nAnswer:"
             found.append(Item(str(row.get("id", number)), prompt, None, gold, self.most))
@@ -54,6 +52,11 @@ class Gsm8k:
         """Whether the last number of the first paragraph is the gold one."""
         said, gold = _NUMBER.findall(text.split("\n\n")[0]), _NUMBER.findall(item.gold)
         return float(bool(said) and bool(gold) and _value(said[-1]) == _value(gold[-1]))
+
+
+def _solved(row: dict[str, Any]) -> str | None:
+    fits = isinstance(row.get("question"), str) and "####" in str(row.get("answer"))
+    return None if fits else "needs question and an answer with ####"
 
 
 def _value(number: str) -> float:
@@ -84,9 +87,7 @@ class HumanEval:
         if not self.run:
             raise OptionError("humaneval: its score runs the generated programs on this machine; allow it by run=True")
         found = []
-        for number, row in lines(self.path, "humaneval"):
-            if missing := [key for key in ("prompt", "test", "entry_point") if not isinstance(row.get(key), str)]:
-                raise OptionError(f"humaneval: line {number} of {self.path!r} has no {missing[0]}; correct it")
+        for number, row in lines(self.path, "humaneval", texts("prompt", "test", "entry_point")):
             found.append(Item(str(row.get("task_id", row.get("id", number))), row["prompt"], None, row, self.most))
         return first(found, self.limit)
 
@@ -123,9 +124,7 @@ class Prompts:
             text = Path(self.path).read_text(encoding="utf-8").splitlines()
             return first((Item(f"{n}", one, None, None, self.most) for n, one in enumerate(text, 1) if one), self.limit)
         found = []
-        for number, row in lines(self.path, "prompts"):
-            if not isinstance(row.get("prompt"), str):
-                raise OptionError(f"prompts: line {number} of {self.path!r} has no text under 'prompt'; write one")
+        for number, row in lines(self.path, "prompts", texts("prompt")):
             found.append(Item(str(row.get("id", number)), row["prompt"], None, None, self.most))
         return first(found, self.limit)
 

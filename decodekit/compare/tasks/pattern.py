@@ -7,8 +7,8 @@ from typing import Annotated
 import regex
 from pydantic import Field
 
-from decodekit.compare.task import Item, constraint, first, lines
-from decodekit.errors import ConstraintError, OptionError
+from decodekit.compare.task import Item, constraint, first, lines, texts
+from decodekit.errors import ConstraintError
 from decodekit.registry import plugin
 
 PATTERNS = (
@@ -50,12 +50,8 @@ class Pattern:
     def _patterns(self) -> list[tuple[str, str]]:
         if self.path is None:
             return [(f"{number}", text) for number, text in enumerate(PATTERNS)]
-        found = []
-        for number, row in lines(self.path, "pattern"):
-            if not isinstance(row.get("regex"), str):
-                raise OptionError(f"pattern: line {number} of {self.path!r} has no text under 'regex'; write one")
-            found.append((str(row.get("id", number)), row["regex"]))
-        return found
+        found = lines(self.path, "pattern", texts("regex"))
+        return [(str(row.get("id", number)), row["regex"]) for number, row in found]
 
     def _item(self, name: str, text: str) -> Item:
         prompt = f"A text that matches the regular expression {text}\n"

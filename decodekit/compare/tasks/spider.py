@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import sqlglot
 from pydantic import Field
 
-from decodekit.compare.task import Item, constraint, first, lines, same_rows
+from decodekit.compare.task import Item, constraint, first, lines, same_rows, texts
 from decodekit.errors import OptionError
 from decodekit.registry import plugin
 
@@ -41,13 +41,13 @@ class TextToSql:
         schemas = self._schemas()
         limits: dict[str, Any] = {}
         found = []
-        for number, row in lines(Path(self.path) / "dev.jsonl", "text_to_sql"):
-            name = row.get("db_id")
-            if not isinstance(row.get("question"), str) or not isinstance(row.get("query"), str) or name not in schemas:
-                raise OptionError(
-                    f"text_to_sql: line {number} of dev.jsonl needs question, query and a db_id of schemas.sql.json; "
-                    f"it has {', '.join(row)}"
-                )
+
+        def lacks(row: dict[str, Any]) -> str | None:
+            known = row.get("db_id") in schemas
+            return texts("question", "query")(row) or (None if known else "has no db_id of schemas.sql.json")
+
+        for number, row in lines(Path(self.path) / "dev.jsonl", "text_to_sql", lacks):
+            name = row["db_id"]
             if self.databases is not None and name not in self.databases:
                 continue
             if name not in limits:

@@ -7,7 +7,7 @@ diffusion LM) share one byte-level tokenizer and two tasks: a sentence to a JSON
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
-_NAMES = ("base", "draft", "masked", "deep", "skip", "exits", "hops")
+_NAMES = ("base", "draft", "masked", "deep", "skip", "exits", "hops", "sums", "visual", "visual-draft")
 
 
 def names() -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from . import hops
+from . import hops, sums, visual_card
 from .data import json_examples, sql_examples
 
 _WHAT = {
@@ -19,6 +19,9 @@ _WHAT = {
     "exits": "`deep`, tuned to speak after 2, 4, 6 and 8 layers: for `early_exit` and `self_speculative`.",
     "hops": "A one-layer GPT-2 that answers what f(f(c)) is, for a permutation f that the prompt lists pair by pair. "
     "It was trained to ponder three steps: decode it with `pondering(steps=3)` and `max_tokens=1`.",
+    "sums": "A masked diffusion language model in the layout of LLaDA (a Llama whose cells see each other) that fills "
+    "a canvas of 64 cells with four records `a=7,b=5,sum=12;`, a letter a cell. Eight digits are free (26.6 bits), "
+    "eight follow from them: what filling in parallel breaks is found by adding up.",
     "masked": "A bidirectional masked diffusion language model (ModernBERT architecture, all layers global) that fills "
     "a canvas of 48 cells after the prompt: the answer, then `<|end|>` up to the last cell. It is meant for the JSON "
     "task; short SQL statements took part in training as the easier lesson in copying and are not measured.",
@@ -28,6 +31,11 @@ _LIMITS = """## Limits
 Trained on nothing but the sentences and questions of `decodekit.models.zoo.data`: it knows no other wording, no
 other database and no facts. It exists to demonstrate, test and compare decoding strategies on a CPU within seconds.
 All names and addresses are invented; the mail domains are reserved for documentation and testing.
+"""
+_LIMITS_OF_SUMS = """## Limits
+
+It knows this one line and canvases of one to four of them. It has learnt where a cell is from what stands around it: on
+a canvas of mask tokens alone it does not know where a record begins, so give it the first two cells.
 """
 _LIMITS_OF_HOPS = """## Limits
 
@@ -44,6 +52,9 @@ def _table(figures: dict[str, dict[str, float]]) -> list[str]:
 
 
 def _examples(name: str) -> list[str]:
+    if name == "sums":
+        said = "A template with `{mask}` where cells are to be filled; a mask stands for one sign. For example:"
+        return ["## Prompts", "", said, "", "```text", sums.PROMPT, "a=3,b={mask},sum=11;", "```", ""]
     if name == "hops":
         drawn = hops.texts(hops.split("heldout"), 2, torch.Generator().manual_seed(7), queries=1)
         words = hops.vocabulary()
@@ -66,6 +77,12 @@ def _trained(name: str, training: dict[str, Any]) -> str:
             f"Trained for {training['steps']:,} steps of 64 texts with 16 queries each (seed {training['seed']}, "
             f"{training['cpu_seconds']} seconds of one CPU core)."
         )
+    if name == "sums":
+        return (
+            f"{training['parameters']:,} parameters, {training['layers']} layers of width {training['width']}, weights "
+            f"in float32. Trained for {training['steps']:,} steps of {training['batch']} canvases (seed "
+            f"{training['seed']}, {training['cpu_seconds'] // 60} minutes of one CPU core)."
+        )
     settings = training["settings"]
     after = f" (arm `{training['arm']}` of `depth_recipe`), after `deep`" if "arm" in training else ""
     return (
@@ -78,17 +95,20 @@ def _trained(name: str, training: dict[str, Any]) -> str:
 
 def text(name: str, folder: Path) -> str:
     """The card of model ``name`` whose files are in ``folder``."""
+    if name.startswith("visual"):
+        return visual_card.text(name, folder)
     training: dict[str, Any] = json.loads((folder / "training.json").read_text())
     evaluation: dict[str, Any] = json.loads((folder / "evaluation.json").read_text())
     lines = [f"# zoo:{name}", "", _WHAT[name], "", _trained(name, training), "", *_examples(name)]
     unseen = "permutation" if name == "hops" else "name, title or SQL statement"
+    seen = "" if name == "sums" else f"Held-out examples (no {unseen} of theirs occurs in training), "
     lines += [
         "## Figures",
         "",
-        f"Held-out examples (no {unseen} of theirs occurs in training), {evaluation['decoding']}.",
+        f"{seen}{evaluation['decoding']}.",
         "",
     ]
-    for task in ("json", "sql", "hops"):
+    for task in ("json", "sql", "hops", "sums"):
         if task in evaluation:
             lines += [f"### {task.upper()} task", "", *_table(evaluation[task])]
     if "rounds" in evaluation:
@@ -101,5 +121,5 @@ def text(name: str, folder: Path) -> str:
             "",
         ]
         lines += _table(evaluation["acceptance"])
-    limits = _LIMITS if name != "hops" else _LIMITS_OF_HOPS
+    limits = {"hops": _LIMITS_OF_HOPS, "sums": _LIMITS_OF_SUMS}.get(name, _LIMITS)
     return "\n".join(lines) + "\n" + limits

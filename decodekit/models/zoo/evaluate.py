@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedM
 
 from decodekit.models import zoo
 
-from . import card, decoding, hops, tokenizer
+from . import card, decoding, hops, sums, tokenizer
 from .data import Example, json_examples, sql_examples
 from .scoring import Share, judge_json, judge_sql, share
 
@@ -77,6 +77,8 @@ def measure(folder: Path, n: int, base: Path | None = None) -> dict[str, object]
         report["json"] = _plain(score_json(records, answers))
         report["rounds"] = round(rounds, 1)
         return report
+    if folder.name == "sums":
+        return report | score_sums(folder, n)
     strategy = STRATEGIES.get(folder.name)
     report["decoding"] = f"`{strategy}`" if strategy else "greedy"
 
@@ -105,6 +107,21 @@ def _decoded(folder: Path, strategy: str, prompts: list[str]) -> list[str]:
         for at in range(0, len(prompts), 16)
     ]
     return [one.text for part in parts for one in part]
+
+
+def score_sums(folder: Path, n: int) -> dict[str, object]:
+    """Shares of canvases and of records whose sums are right, by this library's own loop."""
+    from decodekit.api import Decoder  # which knows the zoo
+
+    table: Table = {}
+    for name, strategy in (("one cell a round", "unmask(sample=True)"), ("threshold", "threshold(sample=True)")):
+        found = Decoder(str(folder), strategy).generate(sums.PROMPT, n=n, seed=SEED)
+        texts = [one.text for one in found.samples]
+        table[f"canvases, {name}"] = share(sum(sums.right(text, sums.RECORDS) for text in texts), n)
+        parts = [text[at : at + sums.WIDTH] for text in texts for at in range(0, sums.CELLS, sums.WIDTH)]
+        table[f"records, {name}"] = share(sum(sums.right(part, 1) for part in parts) / sums.RECORDS, n)
+    said = f"values drawn at temperature 1 into the template `{sums.PROMPT}`, one cell a round or by threshold 0.9"
+    return {"decoding": said, "sums": _plain(table)}
 
 
 def score_hops(answers_to: Callable[[list[str]], list[str]], n: int) -> Table:

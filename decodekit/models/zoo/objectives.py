@@ -5,12 +5,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import PreTrainedModel
 
 from .batches import Chunk
 
 #: Sum of weighted losses of a chunk and the sum of its weights.
-Objective = Callable[[PreTrainedModel, Chunk], tuple[Tensor, Tensor]]
+Objective = Callable[[nn.Module, Chunk], tuple[Tensor, Tensor]]
 
 
 def causal(model: nn.Module, chunk: Chunk) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,234 @@
+"""Masks of the SQL machine: a walk over the trie of the vocabulary that does not spell out what nothing depends on.
+
+Where any new name may stand, or inside a text, most of the vocabulary is allowed, and what follows does not depend on
+the letters. There the tokens below a node of the trie are split once into a *head* (the letters that belong to the name
+or text) and a *rest*; the rests are walked once for all heads, and only heads that mean something, such as key words
+and known names, are looked at one by one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from decodekit.constraints.cursor import Bits
+from decodekit.constraints.database import KEYWORDS
+from decodekit.constraints.engines.states import MASKS, Node, States, trie
+from decodekit.constraints.sql_lexer import Lexer
+from decodekit.constraints.sql_literals import DTEXT, GAP, QUOTED, TEXT, WORD, State
+from decodekit.constraints.sql_open import chain
+from decodekit.constraints.vocabulary import Vocabulary
+
+SMALL: Final = 48
+"""Nodes with fewer tokens below are walked plainly."""
+NOBODY: Final = "~?~"
+"""A name that is no word: what follows it follows any new name."""
+
+_CHARACTER: Final = (
+    rb"|[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}|\xed[\x80-\x9f][\x80-\xbf]"
+    rb"|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2}"
+)
+_HEADS: Final = {
+    "begin": re.compile(rb"[A-Za-z_][A-Za-z0-9_]*"),
+    "inner": re.compile(rb"[A-Za-z0-9_]+"),
+    "name": re.compile(rb"[\x20\x21\x23-\x7e]+"),
+    "text": re.compile(rb"(?:[\x20-\x26\x28-\x7e]" + _CHARACTER + rb")*"),
+    "dtext": re.compile(rb"(?:[\x20\x21\x23-\x7e]" + _CHARACTER + rb")*"),
+}
+"""What belongs to a lexeme whose letters do not matter, by kind."""
+_FIRST: Final = {
+    "begin": frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_"),
+    "inner": frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789"),
+    "name": frozenset(range(32, 127)) - {34},
+    "text": frozenset(range(32, 256)) - {39, 127},
+    "dtext": frozenset(range(32, 256)) - {34, 127},
+}
+
+
+class Tail(NamedTuple):
+    """A node of the trie of rests. ids: the tokens that end here."""
+
+    next: dict[int, Any]
+    ids: list[int]
+
+
+class Split(NamedTuple):
+    """The tokens below a node. whole: ids without a rest, lengths: their characters. rests: a trie. heads: by head, in
+    lower case, the tokens with a rest. longest: bytes of the longest token. tokens: (bytes of the rest, text, ids) of
+    all, longest first.
+    """
+
+    whole: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
+    rests: Tail
+    heads: dict[bytes, list[tuple[bytes, tuple[int, ...]]]]
+    longest: int
+    tokens: list[tuple[int, bytes, tuple[int, ...]]]
+
+
+class Loose(NamedTuple):
+    """A state in which letters do not matter. kind: of the heads. after: stands for the state after any head. room:
+    how many more characters fit. special: heads that mean something, in lower case.
+    """
+
+    kind: str
+    after: State
+    room: int
+    special: frozenset[bytes]
+
+
+class SqlStates(States):
+    """The SQL machine compiled for one vocabulary."""
+
+    machine: Lexer
+
+    def __init__(self, machine: Lexer, vocabulary: Vocabulary) -> None:
+        super().__init__(machine, vocabulary)
+        self._splits: dict[tuple[int, str], Split | None] = vocabulary.engines.setdefault("sql", {})
+
+    def mask_of(self, state: Any) -> Bits:
+        """The mask of a state, from memory or by a walk."""
+        found = self._masks.get(state)
+        if found is None:
+            flags = np.zeros(32 * (len(self.vocabulary) // 32 + 1), dtype=np.bool_)
+            self._walk(flags, trie(self.vocabulary), state)
+            found = np.packbits(flags, bitorder="little").view(np.uint32)
+            found.flags.writeable = False
+            self._masks[state] = found
+            self.built += 1
+            if len(self._masks) > MASKS:
+                self._masks.popitem(last=False)
+        return found
+
+    def _walk(self, flags: npt.NDArray[np.bool_], root: Node, first: State) -> None:
+        step, ids = self.machine.step, list[int]()
+        open_: list[tuple[Node, State]] = [(root, first)]
+        while open_:
+            node, state = open_.pop()
+            loose = loosely(self.machine, state) if len(node.next) > 2 else None
+            split = self._split(node, loose.kind) if loose is not None else None
+            skipped = frozenset[int]()
+            if loose is not None and split is not None:
+                self._mark(flags, split, loose, state)
+                skipped = _FIRST[loose.kind]
+            for byte, child in node.next.items():
+                if byte in skipped:
+                    continue
+                after = step(state, byte)
+                if after is not None:
+                    ids.extend(child.ids)
+                    open_.append((child, after))
+        flags[ids] = True
+
+    def _mark(self, flags: npt.NDArray[np.bool_], split: Split, loose: Loose, state: State) -> None:
+        """Allow the tokens of a split."""
+        leap, step = self.machine.leap, self.machine.step
+        flags[split.whole] = True
+        ids = list[int]()
+        open_: list[tuple[Tail, State]] = [(split.rests, loose.after)]
+        while open_:
+            node, here = open_.pop()
+            for byte, child in node.next.items():
+                after = step(here, byte)
+                if after is not None:
+                    ids.extend(child.ids)
+                    open_.append((child, after))
+        flags[ids] = True
+        if split.longest > loose.room:
+            long = any(len(head) > loose.room for head in loose.special)
+            flags[split.whole[split.lengths > loose.room]] = False
+            for rest, text, same in split.tokens:
+                if len(text) <= loose.room:
+                    break
+                if rest or long:
+                    flags[list(same)] = leap(state, text) is not None
+        for head in loose.special:
+            for text, same in split.heads.get(head, ()):
+                flags[list(same)] = leap(state, text) is not None
+
+    def _split(self, node: Node, kind: str) -> Split | None:
+        """The split of the tokens below a node, made once; None where there are few."""
+        key = (id(node), kind)
+        if key not in self._splits:
+            below = list(_below(node, _FIRST[kind]))
+            self._splits[key] = _divided(below, kind) if len(below) >= SMALL else None
+        return self._splits[key]
+
+
+def _below(node: Node, first: frozenset[int]) -> Iterator[tuple[bytes, tuple[int, ...]]]:
+    open_ = [(child, bytes([byte])) for byte, child in node.next.items() if byte in first]
+    while open_:
+        here, text = open_.pop()
+        if here.ids:
+            yield text, here.ids
+        open_.extend((child, text + bytes([byte])) for byte, child in here.next.items())
+
+
+def _divided(below: list[tuple[bytes, tuple[int, ...]]], kind: str) -> Split:
+    pattern, whole, lengths = _HEADS[kind], list[int](), list[int]()
+    tokens = list[tuple[int, bytes, tuple[int, ...]]]()
+    rests, heads = Tail({}, []), dict[bytes, list[tuple[bytes, tuple[int, ...]]]]()
+    for text, ids in below:
+        found = pattern.match(text)
+        head = found[0] if found else b""
+        tokens.append((len(text) - len(head), text, ids))
+        if len(head) == len(text):
+            whole += ids
+            lengths += [len(head.decode())] * len(ids)
+            continue
+        node = rests
+        for byte in text[len(head) :]:
+            node = node.next.setdefault(byte, Tail({}, []))
+        node.ids.extend(ids)
+        heads.setdefault(head.lower(), []).append((text, ids))
+    tokens.sort(key=lambda token: -len(token[1]))
+    sizes = np.array(lengths, dtype=np.int64)
+    return Split(np.array(whole, dtype=np.int64), sizes, rests, heads, len(tokens[0][1]), tokens)
+
+
+def loosely(machine: Lexer, state: State) -> Loose | None:
+    """How far the letters that come next do not matter; None where they do."""
+    place, mode, a, b = state
+    if mode in (TEXT, DTEXT):
+        return Loose("text" if mode == TEXT else "dtext", state, machine.text - a, frozenset()) if b == 0 else None
+    if mode not in (GAP, WORD, QUOTED) or (mode == QUOTED and b):
+        return None
+    offer = place.offer(machine.names)
+    if mode == QUOTED:
+        return _in_quotes(machine, state)
+    if not (offer.loose or offer.loose_qualifier):
+        return None
+    begun = a if mode == WORD else ""
+    if len(begun) >= machine.name:
+        return None
+    known = KEYWORDS.union(offer.words, offer.qualifiers, meant(machine, state))
+    special = frozenset(word[len(begun) :].encode() for word in known if word.startswith(begun))
+    kind = "begin" if mode == GAP else "inner"
+    return Loose(kind, (place, WORD, NOBODY, 0), machine.name - len(begun), special)
+
+
+def _in_quotes(machine: Lexer, state: State) -> Loose | None:
+    """Inside a name in quotes: any new name, or a text."""
+    place, _, a, _ = state
+    offer = place.offer(machine.names)
+    known = offer.words | offer.qualifiers | frozenset(meant(machine, state))
+    special = frozenset(name.encode()[len(a) :] for name in known if name.encode().startswith(a))
+    if offer.loose and len(a) < machine.name:
+        return Loose("name", (place, QUOTED, NOBODY.encode(), 0), machine.name - len(a) - 1, special)
+    if machine.doubly(place) and machine.names.values is None and a.isascii():
+        return Loose("dtext", (place, DTEXT, len(a), 0), machine.text - len(a), special)
+    return None
+
+
+def meant(machine: Lexer, state: State) -> Iterator[str]:
+    """Names that have a meaning already, so that a new one may not be the same."""
+    yield from machine.names.tables
+    for scope in chain(state[0].scope):
+        yield from (source.name for source in scope.sources)
+        yield from (cte.name for cte in scope.ctes)
+        yield from (one for one, _, _ in scope.pend if one)
+        yield from (out.name for out in scope.outs)

@@ -1,0 +1,207 @@
+"""The SQL grammar as a machine over terminals: places are values, and every place can be completed."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Final, TypeAlias
+
+from decodekit.constraints.database import KEYWORDS
+from decodekit.constraints.sql_actions import ACTIONS
+from decodekit.constraints.sql_open import Terminal
+from decodekit.constraints.sql_rules import ELSE, RULES, Rule, Symbol
+from decodekit.constraints.sql_scope import CLOSED, Names, Scope
+from decodekit.constraints.sql_tables import OPEN_SYMBOLS
+from decodekit.constraints.sql_words import PLAIN, quoted_words
+
+END: Final = "end"
+"""The terminal after the last one."""
+PLACES: Final = 20_000
+"""Places remembered; when there are more, all are forgotten."""
+Stack: TypeAlias = "tuple[Symbol, Any] | None"
+
+
+class Place:
+    """A point between two lexemes. Equal places have equal futures; what is learnt about one is kept with it."""
+
+    __slots__ = ("_offer", "hash", "moves", "prefixes", "scope", "stack", "starts")
+
+    def __init__(self, stack: Stack, scope: Scope) -> None:
+        self.stack, self.scope = stack, scope
+        self.hash = hash((stack, scope))
+        self.moves: dict[Terminal, Place | None] = {}
+        self.prefixes: dict[Any, bool] = {}
+        self.starts: dict[int, Any] = {}
+        self._offer: Offer | None = None
+
+    def __hash__(self) -> int:
+        return self.hash
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if not isinstance(other, Place):
+            return NotImplemented
+        return self.hash == other.hash and self.scope == other.scope and self.stack == other.stack
+
+    def offer(self, names: Names) -> Offer:
+        """What may stand here, as far as the grammar says."""
+        if self._offer is None:
+            self._offer = Offer(names, self.stack, self.scope)
+        return self._offer
+
+
+class Offer:
+    """Candidates for the next terminal; :meth:`Parser.shift` has the last word.
+
+    terminals: key words and signs. words, qualifiers: names in lower case. plain: those that need no quotes. loose,
+    loose_qualifier: any new name. numbers: ordinals. begins: what can be written as a word, by its first letter.
+    """
+
+    __slots__ = ("begins", "loose", "loose_qualifier", "numbers", "plain", "qualifiers", "terminals", "words")
+
+    def __init__(self, names: Names, stack: Stack, scope: Scope) -> None:
+        terminals, words, qualifiers = set[str](), set[str](), set[str]()
+        self.loose = self.loose_qualifier = False
+        while stack is not None:
+            symbol, stack = stack
+            name = _head(symbol)
+            if name[0] == "@" or _whole(scope, name):
+                continue
+            if name in OPEN_SYMBOLS:
+                one = OPEN_SYMBOLS[name]
+                terminals.update(one.terminals(names, scope, symbol))
+                words.update(one.words(names, scope, symbol))
+                qualifiers.update(one.qualifiers(names, scope, symbol))
+                self.loose |= one.loose(names, scope, symbol)
+                self.loose_qualifier |= one.loose_qualifier(names, scope, symbol)
+                if not one.optional(names, scope, symbol):
+                    break
+            elif name in RULES:
+                rule = RULES[name]
+                terminals.update(word for word in rule if word not in (ELSE, ""))
+                if ELSE in rule:
+                    stack = push(rule[ELSE], stack)
+                elif "" not in rule:
+                    break
+            else:
+                terminals.add(name)
+                break
+        self.terminals = frozenset(terminals)
+        self.numbers = tuple(sorted(word for word in words if word.isdigit()))
+        self.words = frozenset(words - set(self.numbers))
+        self.qualifiers = frozenset(qualifiers)
+        self.plain = frozenset(word for word in words | qualifiers if is_plain(word))
+        self.begins = dict[str, list[tuple[str, Terminal]]]()
+        for term in terminals:
+            if term.isupper():
+                self.begins.setdefault(term[0].lower(), []).append((term.lower(), term))
+        for kind, known in (("w", self.words), ("q", self.qualifiers)):
+            for word in known & self.plain:
+                self.begins.setdefault(word[0], []).append((word, (kind, word)))
+
+
+class Parser:
+    """Reads terminals. One per compiled constraint."""
+
+    def __init__(self, names: Names) -> None:
+        self.names = names
+        self._places: dict[tuple[Stack, Scope], Place] = {}
+        self.first = self.place(("statement", None), Scope(phase=CLOSED, blind=True))
+
+    def place(self, stack: Stack, scope: Scope) -> Place:
+        """The place of these symbols and this scope."""
+        key = (stack, scope)
+        found = self._places.get(key)
+        if found is None:
+            if len(self._places) >= PLACES:
+                for place in self._places.values():
+                    place.moves.clear()
+                    place.prefixes.clear()
+                    place.starts.clear()
+                self._places.clear()
+            found = self._places[key] = Place(stack, scope)
+        return found
+
+    def shift(self, place: Place, terminal: Terminal) -> Place | None:
+        """The place after one more terminal; None where no statement goes on like that."""
+        try:
+            return place.moves[terminal]
+        except KeyError:
+            found = self._shift(place, terminal)
+            place.moves[terminal] = found
+            return found
+
+    def ends(self, place: Place) -> bool:
+        """Whether the statement may end here."""
+        return self.shift(place, END) is not None
+
+    def _shift(self, place: Place, terminal: Terminal) -> Place | None:
+        stack: Stack = place.stack
+        scope: Scope | None = place.scope
+        while stack is not None and scope is not None:
+            symbol, rest = stack
+            name = _head(symbol)
+            if name[0] == "@":
+                scope, stack = self._act(scope, symbol), rest
+            elif _whole(scope, name):
+                stack = rest
+            elif name in OPEN_SYMBOLS:
+                read = OPEN_SYMBOLS[name].take(self.names, scope, symbol, terminal)
+                if read is None:
+                    return None
+                stack, scope = push(read.symbols, rest), read.scope
+                if read.consumed:
+                    return self._settled(stack, scope)
+            elif name in RULES:
+                chosen = _chosen(RULES[name], terminal)
+                if chosen is None:
+                    return None
+                stack = push(chosen, rest)
+            else:
+                return self._settled(rest, scope) if name == terminal else None
+        return place if scope is not None and terminal == END else None
+
+    def _settled(self, stack: Stack, scope: Scope | None) -> Place | None:
+        """The place after the actions that stand first are done."""
+        while stack is not None and scope is not None and _head(stack[0])[0] == "@":
+            symbol, stack = stack
+            scope = self._act(scope, symbol)
+        return self.place(stack, scope) if scope is not None else None
+
+    def _act(self, scope: Scope, symbol: Symbol) -> Scope | None:
+        if isinstance(symbol, tuple):
+            return ACTIONS[str(symbol[0])](self.names, scope, symbol[1])
+        return ACTIONS[symbol](self.names, scope, None)
+
+
+def _head(symbol: Symbol) -> str:
+    return symbol if isinstance(symbol, str) else str(symbol[0])
+
+
+def _whole(scope: Scope, name: str) -> bool:
+    """Whether nothing may be added to the item, which is all columns of one table."""
+    return name in ("tail", "alias") and isinstance(scope.bare, tuple) and scope.bare[0] == "*"
+
+
+def _chosen(rule: Rule, terminal: Terminal) -> tuple[Symbol, ...] | None:
+    if isinstance(terminal, str) and terminal in rule:
+        return rule[terminal]
+    return rule.get(ELSE, rule.get(""))
+
+
+def push(symbols: tuple[Symbol, ...], stack: Stack) -> Stack:
+    """The stack with symbols put before it."""
+    for symbol in reversed(symbols):
+        stack = (symbol, stack)
+    return stack
+
+
+@lru_cache(65536)
+def is_plain(name: str) -> bool:
+    """Whether a name, in lower case, may be written without quotes."""
+    return PLAIN.fullmatch(name) is not None and name not in quoted_words()
+
+
+def new_name(word: str) -> bool:
+    """Whether a word may be a new name without quotes."""
+    return word not in KEYWORDS

@@ -1,0 +1,81 @@
+"""Jump-forward: text that the constraint forces is guessed and read in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+
+from decodekit.about import about_of
+from decodekit.kit import Run
+from decodekit.registry import plugin
+from decodekit.roles import Proposal
+from decodekit.rows import NONE, Rows
+
+
+@plugin(
+    role="proposer",
+    keeps="exact",
+    needs=("constraint", "causal_lm"),
+    gives=("guesses",),
+    paper="jump-forward decoding: Zheng et al. 2024, arXiv 2312.07104, section 4; verified, hence exact",
+)
+class Forced:
+    """Where only one text can follow (keys, quotes, punctuation of a schema), it is guessed, and read in one pass.
+
+    The text is certain, its tokens are not: the model may spell it otherwise. So the tokens that the tokenizer itself
+    writes for it are *guesses*, which the selector verifies like those of a draft model: with `sample`, `greedy` or
+    `mask` the text is token for token the one without jumping, in fewer passes of the model.
+
+    Args:
+        k: most tokens to guess per round and row.
+        canonical: take the guesses as they are, where the constraint allows them. Then nothing is verified, and the
+            text is spelled as the tokenizer would; that is `approximate`: the model might have spelled it otherwise.
+    """
+
+    k: Annotated[int, Field(ge=1)] = 16
+    canonical: bool = False
+
+    def __post_init__(self) -> None:
+        if self.canonical:  # what is not verified is not exact: an instance says so for itself
+            about = about_of(self)
+            assert about is not None  # set by the decorator
+            object.__setattr__(self, "about", replace(about, keeps="approximate"))
+
+    def bind(self, run: Run) -> Jumps:
+        """Nothing to prepare."""
+        return Jumps(run, self.k, self.canonical)
+
+
+class Jumps:
+    """The bound proposer."""
+
+    def __init__(self, run: Run, k: int, canonical: bool) -> None:
+        self._run, self._k, self._canonical = run, k, canonical
+
+    def start(self, rows: Rows) -> None:
+        """Nothing to lay out."""
+
+    def propose(self, rows: Rows) -> Proposal:
+        """Guesses from `n` on along the forced text, and one position more; just the next one where there is none."""
+        runs = [run[: self._k] for run in self._foreseen()(rows)]
+        width = max(1, 1 + max(map(len, runs), default=0))
+        guess = torch.tensor([run + [NONE] * (width - len(run)) for run in runs], device=rows.device)  # [R, width]
+        guess = guess.reshape(len(rows), width).to(torch.int64)
+        step = torch.arange(width, device=rows.device)
+        length = torch.tensor([len(run) for run in runs], device=rows.device)
+        at = rows.n[:, None] + step  # [R, width]
+        ended = torch.isin(guess, torch.tensor(self._run.eos, dtype=torch.int64, device=rows.device))
+        past = torch.nn.functional.pad(ended[:, :-1].cumsum(1), (1, 0)) > 0  # nothing is decided after an end of text
+        out = (step > length[:, None]) | (at >= rows.limit[:, None]) | rows.done[:, None] | past
+        at, guess = at.masked_fill(out, NONE), guess.masked_fill(out, NONE)
+        return Proposal(at, guess, by="forced", pinned=(guess != NONE) if self._canonical else None)
+
+    def _foreseen(self) -> Callable[[Rows], list[list[int]]]:
+        """What the constraint can say: its text, spelled canonically, or at least the tokens that it forces."""
+        constraint: Any = self._run.kit.constraint
+        found: Callable[[Rows], list[list[int]]] = getattr(constraint, "foreseen", None) or constraint.forced
+        return found
