@@ -71,7 +71,7 @@ class Drafter:
         guess = torch.full_like(at, NONE)
         laws: list[Tensor] = []
         wanted = "logq" in self._run.needs  # a law is [R, K, V]: made only for a selector that reads it
-        drafting = (at[:, 0] != NONE) & readable(rows, self._own, self._vocab)  # [R] rows whose guesses go on
+        drafting = (at[:, 0] != NONE) & self._readable(rows)  # [R] rows whose guesses go on
         for j in range(self._k):
             # The last position before the limit is read anyway: a guess there could not save a pass.
             drafting = drafting & (at[:, j + 1] != NONE) & (at[:, j] <= self._room)
@@ -105,6 +105,10 @@ class Drafter:
             chance = law[:, 0].gather(1, token.clamp(min=0)[:, None])[:, 0].exp()  # [R]
             token = token.masked_fill(chance < self._sure, NONE)
         return token, law if wanted else None
+
+    def _readable(self, rows: Rows) -> Tensor:
+        """[R] bool, rows that the draft can read."""
+        return readable(rows, self._own, self._vocab)
 
 
 def readable(rows: Rows, own: int, vocab: int) -> Tensor:

@@ -119,7 +119,7 @@ class TreeDrafter:
         kit, width = self._run.kit, law.shape[1]
         together = kit.constraint is None  # then only warpers look at the text
         parts = [(0, width)] if together and not kit.warpers else [(w, w + 1) for w in range(width)]
-        warped, found, processed = [], [], []
+        warped, found = list[Tensor](), list[tuple[Tensor, Tensor]]()
         for low, high in parts:
             here = at[:, None].expand(-1, high - low).masked_fill(~front.on[:, low:high], NONE)
             ask = Proposal(here, torch.full_like(here, NONE))
