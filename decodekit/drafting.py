@@ -2,13 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from decodekit.about import about_of, form
+from decodekit.errors import CompositionError
 from decodekit.kit import Run
-from decodekit.members import fitted
+from decodekit.members import fitted, same_tokens
 from decodekit.roles import Proposal, Scorer
 from decodekit.rows import NONE, Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A bound draft: who reads, how wide its logits are, and how far it can read (None: no limit)."""
+
+    reader: Scorer
+    vocab: int
+    context: int | None
+
+
+def opened(run: Run, draft: object, scorer: Any, asking: str) -> Draft:
+    """The draft that the plugin `asking` was given, with the tokens of the target; `scorer` computes its logits.
+
+    Raises:
+        CompositionError: it is no causal model, has other tokens, or `scorer` is no scorer.
+    """
+    model = run.open(draft)
+    if "causal_lm" not in model.gives:
+        raise CompositionError(f"{asking}: the draft {model.name!r} is not a causal language model; choose one that is")
+    if not same_tokens(model, run.model):
+        raise CompositionError(
+            f"{asking}: the draft {model.name!r} has other tokens ({model.vocab}) than the target "
+            f"{run.model.name!r} ({run.model.vocab}); choose a draft with the tokenizer of the target"
+        )
+    if scorer is None:
+        return Draft(model.reader(run.cost, "draft"), model.vocab, model.context)
+    about = about_of(scorer)
+    if about is None or "scorer" not in about.roles:
+        raise CompositionError(f"{asking}: scorer={form(scorer)} is no scorer; give one, or drop it")
+    reader = scorer.bind(Run(model, run.open, run.eos, run.seed, run.cost, label="draft"))
+    return Draft(reader, model.vocab, model.context)
 
 
 class Drafter:
@@ -70,11 +107,16 @@ class Drafter:
         return token, law if wanted else None
 
     def _readable(self, rows: Rows) -> Tensor:
-        """[R] bool, rows without an id that only the target's wider padding has: the draft could not even read it."""
-        if self._own >= self._vocab:
-            return ~rows.done
-        past = torch.arange(rows.tokens.shape[1], device=rows.device) >= rows.n[:, None]
-        return ((rows.tokens < self._own) | past).all(1)
+        """[R] bool, rows that the draft can read."""
+        return readable(rows, self._own, self._vocab)
+
+
+def readable(rows: Rows, own: int, vocab: int) -> Tensor:
+    """[R] bool, rows without an id that only the target's wider padding has: a draft of width `own` cannot read it."""
+    if own >= vocab:
+        return ~rows.done
+    past = torch.arange(rows.tokens.shape[1], device=rows.device) >= rows.n[:, None]
+    return ((rows.tokens < own) | past).all(1) & ~rows.done
 
 
 def _stacked(laws: list[Tensor], width: int) -> Tensor | None:

@@ -66,6 +66,13 @@ class Kit:
     stops: tuple[Stop, ...] = ()
     observers: tuple[Observer, ...] = ()
 
+    def prepare(self, rows: Rows, at: Tensor) -> None:
+        """Begin, while the model reads, what the selector will surely ask the constraint for (it says so by `masks`)."""
+        if getattr(self.selector, "masks", False):
+            begin = getattr(self.constraint, "prepare", None)
+            if begin is not None:
+                begin(rows, at)
+
     def judge(self, rows: Rows, ask: Proposal, logits: Tensor) -> tuple[Tensor, Choice]:
         """Warp and select: (warped logits [R, K, V], choice). A drafter calls it too: same rules for both."""
         warped = logits

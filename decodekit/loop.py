@@ -12,6 +12,7 @@ from decodekit import noise
 from decodekit.kit import Kit
 from decodekit.roles import Choice, Proposal, Round, Watcher
 from decodekit.rows import NONE, Rows
+from decodekit.trees import decide
 
 _TOLD: Final = 2  # dead rows of a group and round that are explained
 _REMARKS: Final = 64  # ... and of a run: where rows die in masses, more of them says nothing new
@@ -24,17 +25,9 @@ def decode(kit: Kit, rows: Rows) -> Generator[Round, None, None]:
     The generator can be stepped by hand, and abandoned at any point: `rows` is consistent whenever it is suspended.
     """
     kit.proposer.start(rows)
-    # What a selector will surely ask for may be begun while the model reads; it says so by `masks`.
-    ahead = getattr(kit.constraint, "prepare", None) if getattr(kit.selector, "masks", False) else None
     number = 0
     while len(rows):
-        ask = kit.proposer.propose(rows)
-        rows.write(ask.at, ask.guess, ask.guess != NONE)  # a guess is a token written past the final text
-        if ahead is not None and ask.known is None:
-            ahead(rows, ask.at)
-        # [R, K, V], of the tokens AT ask.at; whoever looked ahead has read them in the round before
-        logits = kit.scorer.read(rows, ask.at, ask.only) if ask.known is None else ask.known
-        warped, choice = kit.judge(rows, ask, logits)
+        ask, logits, warped, choice, refused = decide(kit, rows, kit.proposer.propose(rows))
         going = ~rows.done
         take = choice.take & (ask.at != NONE) & (ask.at < rows.limit[:, None]) & going[:, None]
         before = rows.commit(ask.at, choice.tokens, take)
@@ -42,7 +35,7 @@ def decode(kit: Kit, rows: Rows) -> Generator[Round, None, None]:
             if isinstance(stop, Watcher):  # it judges by what was taken, so it must see that first
                 stop.watch(rows, ask, logits, choice, take)
         take = _settle(kit, rows, ask, choice, take, before)
-        what = Round(number, rows, ask, logits, warped, choice, take, before, going & rows.done)
+        what = Round(number, rows, ask, logits, warped, choice, take, before, going & rows.done, refused)
         for observer in kit.observers:
             observer.round(what)
         yield what

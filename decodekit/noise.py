@@ -49,6 +49,10 @@ class Salt(IntEnum):
     ORDER = 6
 
 
+TRIAL: Final = 32
+"""Between the salts of one use at one place that is needed several times: `Salt.ACCEPT + TRIAL * i`, i below 30."""
+
+
 def _signed(x: int) -> int:
     """The int64 with the bits of `x` modulo 2^64."""
     return (x + (1 << 63)) % (1 << 64) - (1 << 63)

@@ -18,7 +18,7 @@ from torch import Tensor
 from decodekit.cost import Cost
 from decodekit.digest import digest_of
 from decodekit.roles import Round
-from decodekit.rounds import Kept, events_of
+from decodekit.rounds import Kept, append, events_of
 from decodekit.rows import NONE, Fact, Rows
 from decodekit.scattered import Cells
 from decodekit.trace import END_COLUMNS, EVENT_COLUMNS, FACT_COLUMNS, Array, Trace, joined
@@ -107,6 +107,10 @@ class Recorder:
         if choice.why is not None:
             words = torch.tensor([self._word(word) for word in choice.words], device=choice.why.device)
             cells["why"] = words[choice.why]
+        if ask.who is not None:
+            cells["by"] = self._words_of(ask.who, ask.words)
+        if what.refused is not None:
+            append(cells, what.refused, ask.words if ask.who is not None else None, self._words_of)
         lines = {"group": rows.group, "slot": rows.sample}
         self._kept.append(Kept(what.number, self._word(ask.by), cells, lines))
         totals = {label: (one.calls, one.fed) for label, one in self._cost.models.items()}
@@ -216,6 +220,10 @@ class Recorder:
         if by not in self._words:
             self._words.append(by)
         return self._words.index(by)
+
+    def _words_of(self, who: Tensor, words: tuple[str, ...]) -> Tensor:
+        """Codes [R, K] of who guessed."""
+        return torch.tensor([self._word(word) for word in words], device=who.device)[who.clamp(min=0)]
 
     def _flush(self) -> None:
         kept, self._kept = self._kept, []

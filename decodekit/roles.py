@@ -11,9 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
-from decodekit.rows import Rows
+from decodekit.rows import NONE, Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +23,19 @@ class Proposal:
 
     at: [R, K] int64 positions in increasing order; NONE pads rows that ask for fewer than K, and rows that are done.
     guess: [R, K] int64 token or NONE.
-    logq: [R, K, V] the guesser's log-probabilities, or None; meaningful where `guess` is a token.
-    parent: [R, K] index into the K guesses of the one before it (a tree of drafts), or None for a chain. Reserved.
+    logq: [R, K, V] the guesser's log-probabilities, or None; meaningful where `guess` is a token. For a tree
+        [R, 1 + K, V]: the law from which the guesses after the text (0) and after guess k (1 + k) were drawn, one after
+        another without replacement (or fewer, if nothing was guessed after the last ones); None: they were not drawn.
+    parent: [R, K] index into the K guesses of the one before it, always a smaller one, NONE after the text: a tree
+        of guesses (:mod:`decodekit.trees`); None for a chain. Guesses with one parent are tried in their order, and
+        after each the position that follows is decided too, if the row may be so long.
     only: [R] bool, rows that ask for a model at all (routing), or None for all. Reserved.
     depth: how many layers are asked for, or None for all. Reserved.
     by: who guessed, a word for the trace.
     pinned: [R, K] bool, guesses that are taken as they are where allowed, weighed like a free choice, or None.
+    who, words: where several guess, [R, K] index into `words` of who guessed, instead of `by`.
+    siblings: in one step of a tree (K = 1), [R, C] all guesses for this position in the order in which they are tried,
+        NONE pads; `guess` is the first. A selector that knows nothing of them just decides the position.
     known: [R, K, V] logits of the tokens at `at` that the proposer has read already (looking ahead): the loop reads
         nothing. None as a rule.
     """
@@ -40,7 +48,50 @@ class Proposal:
     depth: int | None = None
     by: str = ""
     pinned: Tensor | None = None
+    who: Tensor | None = None
+    words: tuple[str, ...] = ()
+    siblings: Tensor | None = None
     known: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """A tree of guesses past the text of each row, as a model reads it.
+
+    base: [R] length of the text before it, NONE for rows that ask for nothing. token: [R, N], NONE is no node.
+    above: [R, N] index of the node before it, always a smaller one; NONE directly after the text.
+    """
+
+    base: Tensor
+    token: Tensor
+    above: Tensor
+
+    @property
+    def depth(self) -> Tensor:
+        """[R, N] nodes before it on its path."""
+        depth, up = torch.zeros_like(self.above), self.above
+        while bool((up != NONE).any()):
+            depth = depth + (up != NONE)
+            up = torch.where(up != NONE, self.above.gather(1, up.clamp(min=0)), NONE)
+        return depth
+
+    @property
+    def height(self) -> int:
+        """Nodes on the longest path."""
+        return int((self.depth + 1).masked_fill(self.token == NONE, 0).max()) if self.token.shape[1] else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Guesses of a tree that were never reached, for the trace: at, token [R, M] (NONE pads), their log-probability
+    under the model and under the guesser (None: it gave none), who as in :class:`Proposal`.
+    """
+
+    at: Tensor
+    token: Tensor
+    logp: Tensor
+    logq: Tensor | None
+    who: Tensor | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +124,8 @@ class Round:
 
     number: counts from 0. logits: [R, K, V] of the model, before warpers. warped: [R, K, V] after them.
     take: [R, K] what became final after all cuts. before: [R] rows.n when the round began. rows: after the commit,
-    before survivors move. ended: [R] bool, rows that this round finished.
+    before survivors move. ended: [R] bool, rows that this round finished. refused: what a tree guessed beside the chain
+    that is seen here.
     """
 
     number: int
@@ -85,6 +137,7 @@ class Round:
     take: Tensor
     before: Tensor
     ended: Tensor
+    refused: Refused | None = None
 
 
 @runtime_checkable
@@ -106,6 +159,9 @@ class Scorer(Protocol):
         """[R, K, V] logits of the tokens AT `at` [R, K], given all tokens before (causal) or around them (masked LM).
 
         float32, or float64 for a float64 model. Undefined where `at` is NONE, and outside `only` [R] bool.
+
+        A scorer that can read a whole tree in one pass says so by an attribute `reads_trees` (true) and has a method
+        `read_tree(rows, nodes, since, only)`: see :func:`decodekit.trees.read`, which reads path by path otherwise.
         """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from decodekit.roles import Refused
 from decodekit.rows import NONE
 from decodekit.trace import EVENT_COLUMNS, MORE_COLUMNS, Array
 
@@ -55,7 +57,7 @@ def events_of(kept: list[Kept]) -> dict[str, Array]:
 
     line = np.arange(shape[1])[None, :, None]
     number = np.array([one.number for one in kept])[:, None, None]
-    word = np.array([one.word for one in kept])[:, None, None]
+    word = cells("by") if "by" in kept[0].cells else np.array([one.word for one in kept])[:, None, None]
     group, slot = (torch.stack([k.lines[n] for k in kept]).cpu().numpy()[..., None] for n in ("group", "slot"))
     logp, logq, entropy = cells("logp"), cells("logq"), cells("entropy")
     values = {
@@ -79,3 +81,24 @@ def events_of(kept: list[Kept]) -> dict[str, Array]:
         if name in kept[0].cells:
             columns[name] = np.stack([cells(name)] * 2, 3)[mask].astype(kind)
     return columns
+
+
+def append(
+    cells: dict[str, Tensor],
+    refused: Refused,
+    words: tuple[str, ...] | None,
+    coded: Callable[[Tensor, tuple[str, ...]], Tensor],
+) -> None:
+    """More columns: what a tree guessed beside the chain that was walked."""
+    known = {"at": refused.at, "guess": refused.token, "tokens": refused.token, "guess_logp": refused.logp}
+    if refused.logq is not None:
+        known["logq"] = refused.logq
+    if words is not None and refused.who is not None:
+        known["by"] = coded(refused.who, words)
+    count = refused.at.shape[1]
+    for name, cell in cells.items():
+        more = known.get(name)
+        if more is None:  # nothing is known of it
+            fill = False if cell.dtype == torch.bool else torch.nan if cell.is_floating_point() else NONE
+            more = cell.new_full((cell.shape[0], count, *cell.shape[2:]), fill)
+        cells[name] = torch.cat([cell, more.to(cell.dtype)], 1)

@@ -147,3 +147,8 @@ class Caches(Slabs):
         """Copy in all of them."""
         for one in self.each:
             one.copy(source, target, upto)
+
+    def move(self, rows: Tensor, source: Tensor, target: Tensor) -> None:
+        """Move in all of them."""
+        for one in self.each:
+            one.move(rows, source, target)

@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 
 from decodekit import noise
 from decodekit.kit import Run
-from decodekit.noise import Salt
+from decodekit.noise import TRIAL, Salt
 from decodekit.registry import plugin
 from decodekit.roles import Choice, Constraint, Proposal
 from decodekit.rows import NONE, Rows
@@ -29,6 +29,10 @@ class Rejection:
     guess x is taken with probability min(1, p(x) / q(x)); the first that is not taken is replaced by a draw from the
     normalised positive part of p - q; after the last guess one more token is drawn from p. A guess without a law
     (an n-gram, forced text) counts as certain: q(x) = 1. Acceptance per position is sum_v min(p(v), q(v)).
+
+    In a tree the guesses for one position are tried in turn: after each that is not taken p becomes the normalised
+    positive part of p - q, and q loses that guess and is normalised again (they were drawn without replacement).
+    Certain guesses are just removed from p.
 
     Without guesses it samples from p, with the very noise of `sample`.
     """
@@ -51,6 +55,10 @@ class Verifier:
     # refused never reach the text; their TOKEN noise is met again in the next round, but nothing that was kept has
     # depended on it, so there it is as good as fresh. One TOKEN noise for guess and residual would break this: the
     # residual must not know which x was refused.
+    #
+    # Several guesses for one position: the drafter drew them without replacement, so given that the first was refused
+    # the second is a draw from q without the first, which is known by then; what is left to be matched is the
+    # residual of the first step. So each step is the step above, with other p and q, and a threshold of its own.
 
     def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Choice:
         """Take the accepted guesses of each row and one token more."""
@@ -59,26 +67,42 @@ class Verifier:
             scores = scores.masked_fill(~constraint.mask(rows, ask.at), -torch.inf)
         stuck = scores.amax(2).isneginf() & (ask.at != NONE)  # [R, K] nothing is allowed there
         logp = scores.masked_fill(stuck[..., None], 0.0).log_softmax(-1)  # [R, K, V], without NaN
-        guessed = (ask.guess != NONE) & ~stuck
-        tokens = ask.guess
-        accepted = torch.zeros_like(guessed)
+        options = ask.guess[..., None] if ask.siblings is None else ask.siblings[:, None]  # [R, K, C]
+        options = options.masked_fill(stuck[..., None], NONE)
+        guessed = options[..., 0] != NONE
+        tokens = torch.full_like(ask.at, NONE)
         if bool(guessed.any()):
-            accepted, rest = self._verify(rows, ask, logp, guessed)
-            tokens = torch.where(accepted, tokens, noise.argmax(rest, rows.stream, ask.at, Salt.RESIDUAL))
+            tokens, rest = _tried(rows, ask, logp, options)
+            drawn = noise.argmax(rest, rows.stream, ask.at, Salt.RESIDUAL)
+            accepted = tokens != NONE
+            tokens = torch.where(accepted, tokens, drawn)
+        else:
+            accepted = torch.zeros_like(guessed)
         if not bool(guessed.all()):
             tokens = torch.where(guessed, tokens, noise.argmax(logp, rows.stream, ask.at, Salt.TOKEN))
         reached = pad(accepted[:, :-1].to(torch.int8), (1, 0), value=1).cumprod(1).bool()
         return Choice(tokens, reached & ~stuck, law=logp, dead=(reached & stuck).any(1))
 
-    def _verify(self, rows: Rows, ask: Proposal, logp: Tensor, guessed: Tensor) -> tuple[Tensor, Tensor]:
-        """([R, K] bool accepted, [R, K, V] log of the unnormalised residual law)."""
-        x = ask.guess.clamp(min=0)[..., None]  # [R, K, 1]
-        p = logp.exp()
-        law = torch.zeros_like(p).scatter_(2, x, 1.0) if ask.logq is None else ask.logq.double().exp()
-        q = law.nan_to_num(0.0)  # [R, K, V]
-        threshold = noise.uniform(rows.stream, ask.at, Salt.ACCEPT)  # [R, K]
-        accepted = guessed & (threshold * q.gather(2, x)[..., 0] < p.gather(2, x)[..., 0])
-        rest = (p - q).clamp(min=0.0)
+
+def _tried(rows: Rows, ask: Proposal, logp: Tensor, options: Tensor) -> tuple[Tensor, Tensor]:
+    """([R, K] the guess that is accepted or NONE, [R, K, V] log of what is left for the residual draw)."""
+    p = logp.exp()
+    q = None if ask.logq is None else ask.logq.double().exp().nan_to_num(0.0)  # [R, K, V]
+    token = torch.full_like(ask.at, NONE)
+    for number in range(options.shape[2]):
+        x = options[..., number]
+        spot = x.clamp(min=0)[..., None]  # [R, K, 1]
+        open_ = (x != NONE) & (token == NONE)
+        chance = 1.0 if q is None else q.gather(2, spot)[..., 0]
+        threshold = noise.uniform(rows.stream, ask.at, Salt.ACCEPT + TRIAL * number)  # [R, K]
+        taken = open_ & (threshold * chance < p.gather(2, spot)[..., 0])
+        token = torch.where(taken, x, token)
+        rest = p.scatter(2, spot, 0.0) if q is None else (p - q).clamp(min=0.0)
         # Equal laws leave no residual but rounding; they refuse nothing either, so what stands here is never drawn.
-        rest = torch.where(rest.sum(2, keepdim=True) > 0, rest, p)
-        return accepted, rest.log()
+        mass = rest.sum(2, keepdim=True)
+        rest = torch.where(mass > 0, rest / mass, p)
+        p = torch.where((open_ & ~taken)[..., None], rest, p)
+        if q is not None and number + 1 < options.shape[2]:
+            left = q.scatter(2, spot, 0.0)
+            q = torch.where(open_[..., None], left / left.sum(2, keepdim=True).clamp(min=1e-300), q)
+    return token, p.log()

@@ -6,13 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from decodekit.about import about_of, form
-from decodekit.drafting import Drafter
-from decodekit.errors import CompositionError
+from decodekit.drafting import Drafter, opened
 from decodekit.kit import Run
-from decodekit.members import same_tokens
 from decodekit.registry import plugin
-from decodekit.roles import Scorer
 
 
 @plugin(
@@ -46,22 +42,5 @@ class Speculative:
 
     def bind(self, run: Run) -> Drafter:
         """Open the draft model and compare vocabularies; runs neither model."""
-        draft = run.open(self.draft)
-        if "causal_lm" not in draft.gives:
-            raise CompositionError(
-                f"speculative: the draft {draft.name!r} is not a causal language model; choose one that is"
-            )
-        if not same_tokens(draft, run.model):
-            raise CompositionError(
-                f"speculative: the draft {draft.name!r} has other tokens ({draft.vocab}) than the target "
-                f"{run.model.name!r} ({run.model.vocab}); choose a draft with the tokenizer of the target"
-            )
-        reader: Scorer
-        if self.scorer is None:
-            reader = draft.reader(run.cost, "draft")
-        else:
-            about = about_of(self.scorer)
-            if about is None or "scorer" not in about.roles:
-                raise CompositionError(f"speculative: scorer={form(self.scorer)} is no scorer; give one, or drop it")
-            reader = self.scorer.bind(Run(draft, run.open, run.eos, run.seed, run.cost, label="draft"))
-        return Drafter(run, reader, draft.vocab, draft.context, self.k)
+        draft = opened(run, self.draft, self.scorer, "speculative")
+        return Drafter(run, draft.reader, draft.vocab, draft.context, self.k)

@@ -54,6 +54,19 @@ class Forward:
         position, mask = self.seen(at, width, upto)
         return self.through({"input_ids": ids}, position, mask, cache, max(1, wanted))
 
+    @property
+    def branches(self) -> bool:
+        """Whether it can read tokens whose position is not their place in the cache."""
+        return self._positions
+
+    @torch.inference_mode()
+    def tree(self, ids: Tensor, position: Tensor, keys: Tensor, see: Tensor, cache: Any, wanted: int) -> Tensor:
+        """Logits [B, wanted, V] after the last columns of `ids` [B, F] at `position` [B, F], which see the keys `see`
+        [B, F, T] of those at positions `keys` [B, T].
+        """
+        mask = self.masks.build(position, keys, None, self.dtype, tree=see)
+        return self.through({"input_ids": ids}, position, mask, cache, wanted)
+
     def seen(self, at: Tensor | int, width: int, upto: int) -> tuple[Tensor, Any]:
         """(positions [B or 1, F], the mask over the first `upto` keys or None where the model's own is right)."""
         if not isinstance(at, int):

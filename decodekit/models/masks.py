@@ -122,15 +122,19 @@ class Masks:
         live: Tensor | None,
         dtype: torch.dtype,
         last_resort: Tensor | None = None,
+        tree: Tensor | None = None,
     ) -> Any:
         """The mask of queries at `position` [B, F] over keys at `slot` ([T] or [B, T]), of which `live` [B, T] count.
 
         One [B, 1, F, T] tensor, or a dict of them by kind of layer where a model has both. Queries that would see
-        nothing at all (padding: attention over nothing is NaN) see the keys `last_resort` [B, T].
+        nothing at all (padding: attention over nothing is NaN) see the keys `last_resort` [B, T]. Within a tree, where
+        keys of one position stand side by side, `tree` [B, F, T] says which of them a query may see at all.
         """
         see = slot[..., None, :] <= position[..., None]  # [B, F, T]
         if live is not None:
             see = see & live[:, None]
+        if tree is not None:
+            see = see & tree
         made = {}
         for kind in self.kinds:
             mask = see

@@ -10,7 +10,7 @@ import torch
 from decodekit.codebook import Codebook
 from decodekit.cost import Cost
 from decodekit.errors import ModelError
-from decodekit.models.causal import CausalReader
+from decodekit.models.branching import BranchingReader
 from decodekit.models.forward import Forward
 from decodekit.models.holes import HolesReader
 from decodekit.models.masked import MaskedReader
@@ -28,7 +28,7 @@ class ReaderOf(Protocol):
         """The reader; its work is counted under `label`."""
 
 
-_CAUSAL: dict[CacheKind, ReaderOf] = {"slab": CausalReader, "holes": HolesReader, "none": PlainReader}
+_CAUSAL: dict[CacheKind, ReaderOf] = {"slab": BranchingReader, "holes": HolesReader, "none": PlainReader}
 
 
 class HFModel:
@@ -94,7 +94,7 @@ class HFModel:
         """
         cost.names[label] = self.name
         made = forward(self.hf, self.name, self.context)
-        return CausalReader(made, cost, label) if self.cache == "slab" else PlainReader(made, cost, label)
+        return BranchingReader(made, cost, label) if self.cache == "slab" else PlainReader(made, cost, label)
 
     def stacked(self, reader: ReaderOf, cost: Cost, label: str) -> Scorer:
         """A reader that runs layers apart: `reader(forward, cost, label)` over our own cache.

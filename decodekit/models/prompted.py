@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from decodekit.roles import Scorer
+from decodekit import trees
+from decodekit.roles import Nodes, Scorer
 from decodekit.rows import NONE, Rows
 
 Exchange = Callable[[list[int]], Sequence[int]]
@@ -30,9 +32,22 @@ class Prompted:
 
     def read(self, rows: Rows, at: Tensor, only: Tensor | None = None) -> Tensor:
         """[R, K, V] logits of the tokens AT `at` [R, K] of the rows, with the prompt exchanged."""
-        prompts = [self._prompt(rows, r, length) for r, length in enumerate(rows.start.tolist())]
-        view = _View(rows, prompts)
+        view = self._view(rows)
         return self._reader.read(view, (at + (view.start - rows.start)[:, None]).masked_fill(at == NONE, NONE), only)
+
+    @property
+    def reads_trees(self) -> bool:
+        """Whether the reader does."""
+        return bool(getattr(self._reader, "reads_trees", False))
+
+    def read_tree(self, rows: Rows, nodes: Nodes, since: int = 0, only: Tensor | None = None) -> Tensor:
+        """[R, M, V] laws of a tree, with the prompt exchanged; see :func:`decodekit.trees.read`."""
+        view = self._view(rows)
+        base = torch.where(nodes.base == NONE, NONE, nodes.base + view.start - rows.start)
+        return trees.read(self._reader, view, replace(nodes, base=base), since, only)
+
+    def _view(self, rows: Rows) -> _View:
+        return _View(rows, [self._prompt(rows, r, length) for r, length in enumerate(rows.start.tolist())])
 
     def _prompt(self, rows: Rows, row: int, length: int) -> list[int]:
         own = tuple(rows.tokens[row, :length].tolist())

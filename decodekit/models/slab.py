@@ -49,6 +49,11 @@ class Slabs(Cache):  # type: ignore[misc]
         for layer in self.layers:
             layer.copy(source, target, upto)
 
+    def move(self, rows: Tensor, source: Tensor, target: Tensor) -> None:
+        """In physical `rows` [B], slots `target` [B, M] become what slots `source` [B, M] hold."""
+        for layer in self.layers:
+            layer.move(rows, source, target)
+
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Tokens before those of this pass, as models ask when all rows have the same number."""
         return self.upto - self.width
@@ -108,6 +113,13 @@ class SlabLayer(CacheLayerMixin):  # type: ignore[misc]
             self.keys, self.values = self._fit(self.keys, self.keys), self._fit(self.values, self.values)
         self.keys[target, :, :upto] = self.keys[source, :, :upto]
         self.values[target, :, :upto] = self.values[source, :, :upto]
+
+    @torch.inference_mode()
+    def move(self, rows: Tensor, source: Tensor, target: Tensor) -> None:
+        """As :meth:`Slabs.move`."""
+        if self.is_initialized:
+            for slab in (self.keys, self.values):
+                slab[rows[:, None], :, target] = slab[rows[:, None], :, source]  # gathered before it is written
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """(slots attended to, offset of the first)."""
