@@ -53,6 +53,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "self_speculative": {"exit": 1, "k": 2},
     "lantern": {"neighbours": 4, "delta": 0.3, "codebook": torch.arange(2.0 * V).sin().view(V, 2)},
     "guidance": {"scale": 1.5, "prompt": (1,)},
+    "eagle": {"head": "zoo:visual"},
     "fast_slow": {"slow": DRAFT, "route": "random", "threshold": 0.5},
     "cascade": {"slow": DRAFT, "threshold": -1.0},
     "threshold": {"tau": 0.6, "block": 3},

@@ -14,7 +14,7 @@ from torch import Tensor
 import decodekit as dk
 from decodekit.codebook import Codebook, codebook_of
 from decodekit.errors import CompositionError, OptionError
-from decodekit.relaxed import Bound, Rule, distance, judge, step_law, transport
+from decodekit.relaxed import Bound, Rule, distance, judge, sift, step_law, transport
 from decodekit.rows import NONE
 from decodekit.testing import FALSE_ALARM, TableModel, ToyConstraint, checks_for, chi_square, run
 
@@ -239,6 +239,39 @@ def test_more_is_accepted_and_warpers_and_constraints_hold() -> None:
         drafted = [dk.speculative(draft=DRAFT, k=2), lantern(rule, 0.4)]
         for text in run(drafted, model, [[1]], constraint=only, max_tokens=6, samples=40).texts:
             assert all(token in only.allowed(text[:i]) for i, token in enumerate(text))
+
+
+def over_siblings(rule: Rule, p: Tensor, q: Tensor | None, fixed: list[int], delta: float, draws: int) -> Tensor:
+    """The law of a step of a tree with two siblings: guesses and acceptance drawn, what is drawn from then averaged."""
+    noise = torch.Generator().manual_seed(11)
+    guesses = (
+        torch.tensor(fixed).expand(draws, -1)
+        if q is None
+        else torch.multinomial(q.expand(draws, -1), 2, generator=noise)
+    )
+    chances = torch.rand(2, draws, generator=noise, dtype=torch.float64)
+    wide, law = p.expand(draws, -1), None if q is None else q.expand(draws, -1)
+    taken, rest = sift(rule, wide, law, guesses, near(rule, 3), delta, uniform=lambda c: chances[c])
+    drawn = rest / rest.sum(-1, keepdim=True)
+    one = torch.zeros_like(drawn).scatter_(-1, taken.clamp(min=0)[:, None], 1.0)
+    return torch.where((taken == NONE)[:, None], drawn, one).mean(0)
+
+
+@pytest.mark.parametrize("rule", ["paper", "static", "dynamic", "transport"])
+def test_siblings_of_a_tree_at_delta_zero_have_the_targets_law(rule: Rule) -> None:
+    p, q = laws(3, seed=5)
+    for one, other in zip(p, q, strict=True):
+        if rule != "static":  # which is for drawn guesses
+            assert float(distance(over_siblings(rule, one, None, [2, 4], 0.0, 40_000), one)) < 0.01
+        assert float(distance(over_siblings(rule, one, other, [], 0.0, 40_000), one)) < 0.01
+
+
+@pytest.mark.parametrize("delta", [0.05, 0.2, 0.5])
+def test_transport_stays_within_delta_over_siblings(delta: float) -> None:
+    p, q = laws(4, seed=6)
+    for one, other in zip(p, q, strict=True):
+        apart = [over_siblings("transport", one, law, [2, 4], delta, 40_000) for law in (other, None)]
+        assert all(float(distance(law, one)) <= delta + 0.01 for law in apart)
 
 
 @pytest.mark.parametrize("rule", RULES)

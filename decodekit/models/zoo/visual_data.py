@@ -45,25 +45,25 @@ def shapes(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     labels = torch.randint(CLASSES, (count,), generator=generator)
     place = 14 + (torch.rand(count, 2, generator=generator) - 0.5) * 6
     size = 5 + 4 * torch.rand(count, generator=generator)
+    ink = torch.zeros(count, 28, 28)
+    for kind in range(CLASSES):
+        mine = labels == kind
+        ink[mine] = (0.5 - _apart(kind, place[mine], size[mine, None, None])).clamp(0.0, 1.0)
+    return ink, labels
+
+
+def _apart(kind: int, place: Tensor, s: Tensor) -> Tensor:
+    """[M, 28, 28] how far each pixel is from the shape, in pixels; `place` [M, 2], size `s` [M, 1, 1]."""
     axis = torch.arange(28.0)
     y, x = (axis[None, :, None] - place[:, :1, None]).abs(), (axis[None, None] - place[:, 1:, None]).abs()
-    s = size[:, None, None]
-    round_, square, rhomb = (x**2 + y**2).sqrt(), torch.maximum(x, y), x + y
-    bar_x, bar_y = torch.maximum(x, 3 * y), torch.maximum(3 * x, y)
-    apart = [
-        round_ - s,
-        (round_ - s).abs() - 1.2,
-        square - s,
-        (square - s).abs() - 1.2,
-        rhomb - 1.3 * s,
-        (rhomb - 1.3 * s).abs() - 1.5,
-        bar_x - s,
-        bar_y - s,
-        torch.minimum(bar_x, bar_y) - s,
-        torch.maximum((x - y).abs() - 1.8, square - s),
-    ]
-    ink = (0.5 - torch.stack([one.expand(count, 28, 28) for one in apart])).clamp(0.0, 1.0)
-    return ink[labels, torch.arange(count)], labels
+    square, bars = torch.maximum(x, y), (torch.maximum(x, 3 * y), torch.maximum(3 * x, y))
+    outline = {0: (x**2 + y**2).sqrt() - s, 2: square - s, 4: x + y - 1.3 * s}
+    if kind < 6:
+        solid = outline[kind - kind % 2]
+        return solid.abs() - 1.3 if kind % 2 else solid
+    if kind == 9:
+        return torch.maximum((x - y).abs() - 1.8, square - s)
+    return (bars[0], bars[1], torch.minimum(*bars))[kind - 6] - s
 
 
 def on_paper(ink: Tensor, generator: torch.Generator) -> Tensor:

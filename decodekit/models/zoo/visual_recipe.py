@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from decodekit.models.feature_head import FeatureHead
 from decodekit.models.visual import GRID, VQ, Classifier
 
 from .visual_data import CLASSES, TRAIN, on_paper, pictures
@@ -47,6 +48,7 @@ SETTINGS = {
     "vq": Settings(steps=1500, batch=64, rate=2e-3),
     "classifier": Settings(steps=3000, batch=64, rate=2e-3),
     "visual": Settings(steps=4500, batch=48, rate=2.5e-3, hidden=160, layers=4, heads=5, inner=416),
+    "head": Settings(steps=1200, batch=48, rate=2e-3, hidden=160, layers=1, heads=5, inner=320),
     "draft": Settings(steps=2500, batch=48, rate=5e-3, hidden=64, layers=1, heads=2, inner=160),
 }
 
@@ -160,11 +162,37 @@ class CodesTraining(nn.Module):
         return F.cross_entropy(logits.flatten(0, 1), codes.flatten())
 
 
+class HeadTraining(nn.Module):
+    """A feature head for the trained `visual`: the features that it says, and the law that they make."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.model = FeatureHead(settings.hidden, settings.heads, settings.inner)
+        target = LlamaForCausalLM.from_pretrained(str(FOLDER / "visual"), dtype=torch.float32).eval()
+        self.fixed = [opened_vq(), target.requires_grad_(False)]  # in a list: not trained
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Smooth L1 of the features and a tenth of the cross entropy to the target's law (EAGLE, section 4.3)."""
+        vq, target = self.fixed
+        with torch.no_grad():
+            codes = vq.encode(images)
+            tokens = torch.cat([CODES + labels[:, None], codes], 1)
+            states = target.model(input_ids=tokens, use_cache=False)[0]
+            law = target.lm_head(states[:, 1:]).softmax(-1)
+        table = target.get_input_embeddings()
+        at = torch.arange(tokens.shape[1] - 1).expand(len(tokens), -1)
+        said = self.model(states[:, :-1], table(tokens[:, 1:]), at)
+        near = F.smooth_l1_loss(said, states[:, 1:])
+        logits = target.lm_head(said)
+        return near + 0.1 * F.cross_entropy(logits.flatten(0, 1), law.flatten(0, 1))
+
+
 TRAININGS: dict[str, Any] = {
     "vq": VQTraining,
     "classifier": ClassifierTraining,
     "visual": CodesTraining,
     "draft": CodesTraining,
+    "head": HeadTraining,
 }
 
 
@@ -202,7 +230,7 @@ def train(what: str, settings: Settings, state: Path, every: int = 100) -> tuple
         optimizer.zero_grad(set_to_none=True)
         total += loss.item()
         if (step + 1) % every == 0 or step + 1 == settings.steps:
-            losses.append(round(total / every, 5))
+            losses.append(round(total / (step % every + 1), 5))
             total = 0.0
             seconds = spent + time.process_time() - begin
             print(f"step {step + 1}/{settings.steps} loss {losses[-1]} {seconds:.0f} s", flush=True)
