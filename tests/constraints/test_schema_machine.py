@@ -248,7 +248,7 @@ def test_formats_are_asserted_by_option() -> None:
          r"no value satisfies the schema: at #/properties/t, minLength 3 is more than maxLength 2"),
         ({"allOf": [{"type": "string"}, {"type": "integer"}]}, "no value satisfies the schema: at #, 'allOf'"),
         ({"not": {}}, "no value satisfies the schema: at #, 'not'"),
-        ({"$ref": "http://example.org/x"}, r"at #/\$ref, the schema refers to 'http://example.org/x', which is not part of it"),
+        ({"$ref": "http://example.org/x"}, r"at #/\$ref, .* 'http://example.org/x', which is not part of it"),
         ({"$ref": "#/$defs/x"}, r"at #/\$ref, the schema refers to '#/\$defs/x', where the schema has nothing"),
         ({"$ref": "#"}, "refers to itself"),
         ({"$schema": "http://json-schema.org/draft-03/schema#"}, "of draft 3"),
