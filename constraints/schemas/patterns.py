@@ -10,6 +10,8 @@ import functools
 import re
 from typing import Any, Final
 
+import regex
+
 from decodekit.constraints.engines.automaton import Automaton
 from decodekit.constraints.pattern import (
     ANYTHING,
@@ -114,9 +116,16 @@ def automaton(pattern: str) -> Automaton | None:
 
 
 @functools.lru_cache(maxsize=4096)
-def matcher(pattern: str) -> re.Pattern[str]:
-    """Python's own search. Raises ConstraintError where the pattern is no regular expression."""
+def matcher(pattern: str) -> Any:
+    r"""A compiled search; of the regex library where Python's own does not know the syntax (`\p{Letter}` of ECMA-262).
+
+    Raises:
+        ConstraintError: the pattern is no regular expression of either.
+    """
     try:
         return re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
-        raise ConstraintError(f"the pattern {pattern[:60]!r} is not a regular expression: {error}") from None
+        try:
+            return regex.compile(pattern)
+        except (regex.error, OverflowError, RecursionError):
+            raise ConstraintError(f"the pattern {pattern[:60]!r} is not a regular expression: {error}") from None

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from decodekit.constraints.schemas.formats import FORMATS
 from decodekit.constraints.schemas.formula import Arena, canonical, exact
+from decodekit.constraints.schemas.patterns import matcher
 from decodekit.constraints.schemas.places import Place, root
 from decodekit.constraints.schemas.unevaluated import unevaluated_items, unevaluated_properties
 from decodekit.errors import ConstraintError
@@ -135,6 +136,7 @@ class Terms:
         if "minLength" in schema or "maxLength" in schema:
             yield make("len", *self._bounds(place, "minLength", "maxLength"))
         if "pattern" in schema:
+            matcher(schema["pattern"])
             yield make("pat", schema["pattern"], True)
         if self.formats and "format" in schema:
             yield self._format(place, schema["format"])
@@ -158,6 +160,7 @@ class Terms:
         for name, inner in named.items():
             yield arena.make("each", ("is", name), self.sub(place.below(inner, "properties", name)))
         for pattern, inner in patterns.items():
+            matcher(pattern)  # a bad one is said before any key is written
             yield arena.make("each", ("re", pattern), self.sub(place.below(inner, "patternProperties", pattern)))
         if "additionalProperties" in schema:
             rest = self.sub(place.below(schema["additionalProperties"], "additionalProperties"))

@@ -57,7 +57,7 @@ def test_the_official_suite(draft: str) -> None:
                 if "no value satisfies" in said:
                     assert not any(test["valid"] for test in group["tests"])
                     continue
-                assert "which is not part of it" in said or "p{Letter}" in said, said
+                assert "which is not part of it" in said, said
                 remote += 1
                 continue
             assert not any(found and not valid for valid, found in verdicts), (file.name, group["description"])
@@ -247,6 +247,7 @@ def test_formats_are_asserted_by_option() -> None:
         ({"type": "object", "properties": {"t": {"minLength": 3, "maxLength": 2, "type": "string"}}, "required": ["t"]},
          r"no value satisfies the schema: at #/properties/t, minLength 3 is more than maxLength 2"),
         ({"allOf": [{"type": "string"}, {"type": "integer"}]}, "no value satisfies the schema: at #, 'allOf'"),
+        ({"patternProperties": {"(": {}}}, "the pattern '\\(' is not a regular expression"),
         ({"not": {}}, "no value satisfies the schema: at #, 'not'"),
         ({"$ref": "http://example.org/x"}, r"at #/\$ref, .* 'http://example.org/x', which is not part of it"),
         ({"$ref": "#/$defs/x"}, r"at #/\$ref, the schema refers to '#/\$defs/x', where the schema has nothing"),
