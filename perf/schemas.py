@@ -16,6 +16,7 @@ import gzip
 import json
 import os
 import random
+import re
 import statistics
 import time
 import warnings
@@ -148,6 +149,8 @@ def ends(folder: Path, options: dict[str, Any]) -> dict[str, int]:
                     text, how = walk(compiled.start(), random.Random(3 * i + seed))
                     found[how] += 1
                     found["invalid"] += how == "whole" and not validator.is_valid(json.loads(text))
+        except re.error:  # a pattern that the judge cannot read
+            found["not judged"] += 1
         except ConstraintError:
             found["refused"] += any(good for good, _ in instances)
     return dict(found)
@@ -157,7 +160,7 @@ def walk(cursor: Any, rng: random.Random, most: int = 300) -> tuple[bytes, str]:
     """A random text and how it ended."""
     out = bytearray()
     while len(out) < most:
-        ways = [byte for byte in LETTERS if cursor.allows(byte)]
+        ways = [byte for byte in LETTERS if cursor.allows(byte)] or [byte for byte in range(256) if cursor.allows(byte)]
         if cursor.is_complete() and (not ways or rng.random() < 0.5):
             return bytes(out), "whole"
         if not ways:
