@@ -19,7 +19,9 @@ from decodekit.constraints.engines.json_judge import QUIET, Judge
 from decodekit.constraints.engines.json_reader import Layout
 from decodekit.constraints.engines.json_residual import Residual, SchemaMachine
 from decodekit.constraints.engines.llguidance import Grammar, GrammarError
+from decodekit.constraints.engines.states import States
 from decodekit.constraints.json_source import Source, clip, pointer, read
+from decodekit.constraints.schemas.compile import compiled
 from decodekit.constraints.vocabulary import Vocabulary
 from decodekit.errors import ConstraintError, ConstraintWarning
 from decodekit.kit import Run
@@ -55,7 +57,7 @@ class JsonSchema:
 
     schema: Any
     whitespace: Literal["compact", "flexible"] = "compact"
-    engine: Literal["auto", "llguidance", "residual"] = "auto"
+    engine: Literal["auto", "llguidance", "residual", "machine"] = "auto"
     order: Literal["schema", "any"] = "schema"
     formats: bool = True
     digits: Annotated[int, Field(ge=1)] = 64
@@ -74,6 +76,8 @@ class JsonSchema:
         """For one vocabulary. Raises ConstraintError where a keyword cannot be enforced."""
         document = self.source().document
         self._warn(document)
+        if self.engine == "machine":
+            return self._machine(document, vocabulary)
         if self.engine == "residual" or self.order == "any" or not self.formats:
             return self._residual(document, vocabulary)
         whole = {} if document is True else dict(document)
@@ -84,6 +88,14 @@ class JsonSchema:
             if self.engine == "llguidance" or "Unsatisfiable" in str(error):
                 raise _refusal(str(error), document) from None
         return self._residual(document, vocabulary)
+
+    def _machine(self, document: Any, vocabulary: Vocabulary) -> Compiled:
+        machine, notes = compiled(
+            document, self.formats, self.order == "schema", self.whitespace == "flexible", self.digits
+        )
+        for said in [] if self.lenient else notes:
+            warnings.warn(f"json_schema: {said}; lenient=True says nothing", ConstraintWarning, stacklevel=4)
+        return States(machine, vocabulary)
 
     def _residual(self, document: Any, vocabulary: Vocabulary) -> Compiled:
         layout = Layout(16, True, self.digits) if self.whitespace == "flexible" else Layout(digits=self.digits)

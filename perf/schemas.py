@@ -4,7 +4,9 @@
 
 Instances are written compactly, keys in the order in which the data set has them, and read byte by byte. *exact* is a
 schema of which every valid instance is accepted and every invalid one refused. Arms: llguidance alone; `json_schema` as
-it is (llguidance where it can enforce the whole schema, else residual); `order="any"` (residual for all).
+it is (llguidance where it can enforce the whole schema, else residual); `order="any"` (residual for all); the machine,
+also in any order. *walks*: random texts (bytes that are allowed; rather closing ones after 20) over the schemas of the
+suite, three each, at most 300 bytes and 10 seconds a schema. *lengths*: one check along an array of 8 kB.
 JSONSchemaBench: the first 20 schemas of each of 15 groups.
 """
 
@@ -13,6 +15,8 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import random
+import re
 import statistics
 import time
 import warnings
@@ -20,6 +24,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import jsonschema
 
 from decodekit.constraints.json_schema import JsonSchema
 from decodekit.constraints.vocabulary import Vocabulary
@@ -30,7 +36,14 @@ DRAFTS = {
     "draft2020-12": "https://json-schema.org/draft/2020-12/schema",
     "draft7": "http://json-schema.org/draft-07/schema#",
 }
-ARMS: dict[str, dict[str, Any]] = {"llguidance": {"engine": "llguidance"}, "auto": {}, "any order": {"order": "any"}}
+ARMS: dict[str, dict[str, Any]] = {
+    "llguidance": {"engine": "llguidance"},
+    "auto": {},
+    "any order": {"order": "any"},
+    "machine": {"engine": "machine", "order": "any"},
+}
+OURS = {"residual": {"engine": "residual", "order": "any"}, "machine": {"engine": "machine", "order": "any"}}
+LETTERS = [*b'"{}[],:-.0123456789eabc\\ntrufsl /', 0xC3, 0xA9]
 BYTES = Vocabulary(tuple(bytes([byte]) for byte in range(256)))
 DOC = Path(__file__).parent.parent / "docs" / "json_schema.md"
 SUITE = "json-schema-test-suite"
@@ -123,6 +136,64 @@ def table(found: dict[str, dict[str, dict[str, int]]]) -> str:
     return "\n".join(out)
 
 
+def ends(folder: Path, options: dict[str, Any]) -> dict[str, int]:
+    """How random texts end: whole (and then valid by the jsonschema library, or not), in a dead end, or not at all."""
+    found: dict[str, int] = defaultdict(int)
+    for i, (_, schema, instances) in enumerate(suite(folder, "draft2020-12")):
+        try:
+            compiled = JsonSchema(schema, lenient=True, formats=False, **options).compile(BYTES)
+            validator = jsonschema.Draft202012Validator(schema)
+            begun = time.perf_counter()
+            for seed in range(3):
+                if time.perf_counter() - begun < 10:
+                    text, how = walk(compiled.start(), random.Random(3 * i + seed))
+                    found[how] += 1
+                    found["invalid"] += how == "whole" and not validator.is_valid(json.loads(text))
+        except re.error:  # a pattern that the judge cannot read
+            found["not judged"] += 1
+        except ConstraintError:
+            found["refused"] += any(good for good, _ in instances)
+    return dict(found)
+
+
+def walk(cursor: Any, rng: random.Random, most: int = 300) -> tuple[bytes, str]:
+    """A random text and how it ended."""
+    out = bytearray()
+    while len(out) < most:
+        ways = [byte for byte in LETTERS if cursor.allows(byte)] or [byte for byte in range(256) if cursor.allows(byte)]
+        if cursor.is_complete() and (not ways or rng.random() < 0.5):
+            return bytes(out), "whole"
+        if not ways:
+            return bytes(out), "dead end"
+        closing = [byte for byte in ways if byte in b'"}],:']
+        out.append(rng.choice(closing if closing and len(out) > 20 and rng.random() < 0.8 else ways))
+        cursor.advance(out[-1])
+    return bytes(out), "open"
+
+
+def lengths(options: dict[str, Any]) -> dict[str, list[float]]:
+    """Median microseconds of a check, by kilobytes read: of the four bytes that come next, and of bytes refused."""
+    item = {"type": "object", "properties": {"id": {"type": "integer"}, "name": {"type": "string", "minLength": 1}}}
+    schema = {"type": "array", "items": {**item, "additionalProperties": False}, "not": {"maxItems": 1}}
+    written = text([{"id": i, "name": f"word {i} here"} for i in range(260)])
+    pieces = [written[at : at + 4] for at in range(0, 8192, 4)]
+    vocabulary = Vocabulary((*dict.fromkeys(pieces), b'","x'))
+    number = {piece: i for i, piece in enumerate(vocabulary.tokens)}
+    cursor = JsonSchema(schema, lenient=True, **options).compile(vocabulary).start()
+    new: list[list[float]] = [[] for _ in range(8)]
+    refused: list[list[float]] = [[] for _ in range(8)]
+    for at, piece in enumerate(pieces):
+        for token, out in ((number[piece], new), (len(vocabulary) - 1, refused)):
+            begun = time.perf_counter()
+            cursor.allows(token)
+            out[at * 4 // 1024].append(1e6 * (time.perf_counter() - begun))
+        cursor.advance(number[piece])
+    return {
+        "next, us": [round(statistics.median(one), 1) for one in new],
+        "refused, us": [round(statistics.median(one), 1) for one in refused],
+    }
+
+
 def speed(data: Path) -> dict[str, Any]:
     """Microseconds of one check along the instances of real schemas, residual; and of compiling 100 properties."""
     spent: list[float] = []
@@ -165,6 +236,10 @@ def main() -> None:
                 print(rows[-1], flush=True)
                 if name == "draft2020-12":
                     keywords[arm] = found
+        for arm, options in OURS.items():
+            rows.append({"what": "walks", "arm": arm, **ends(data / SUITE, options)})
+            rows.append({"what": "lengths", "arm": arm, **lengths(options)})
+            print(rows[-2:], flush=True)
         rows.append(speed(data))
     head, rest = DOC.read_text(encoding="utf-8").split(BEGIN)
     DOC.write_text(f"{head}{BEGIN}\n{table(keywords)}\n{END}{rest.split(END)[1]}", encoding="utf-8")

@@ -121,9 +121,12 @@ class Automaton:
 
     def bytes_of(self, state: int) -> list[int]:
         """The bytes that may come next: of those that all lead to the same places the least one only."""
+        return sorted(byte for byte in self.cuts(state) if self.step(state, byte) is not None)
+
+    def cuts(self, state: int) -> set[int]:
+        """The bytes at which it changes where a byte leads to; also such as lead nowhere."""
         starts = {low for place in self._sets[state] for low, _, _ in self._moves[place]}
-        starts |= {high + 1 for place in self._sets[state] for _, high, _ in self._moves[place] if high < 255}
-        return sorted(byte for byte in starts if self.step(state, byte) is not None)
+        return starts | {high + 1 for place in self._sets[state] for _, high, _ in self._moves[place] if high < 255}
 
     # --- how it is made ----------------------------------------------------------------------------------------------
 

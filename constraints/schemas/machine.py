@@ -1,0 +1,225 @@
+"""JSON under a schema, byte by byte: immutable places with everything that may still hold (a pushdown machine).
+
+A place remembers where each byte led, so that a text read before costs a look into a table. The memory is emptied when
+it has grown to :data:`PLACES` places.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Hashable
+from typing import Any, Final
+
+from decodekit.constraints.schemas.formula import canonical
+from decodekit.constraints.schemas.space import Space
+from decodekit.constraints.schemas.tracks import Track, alive, begin, came_true
+
+PLACES: Final = 100_000
+SPACES: Final = 16
+"""The most spaces between two tokens, after at most one line break; none where white space is compact."""
+DEPTH: Final = 200
+
+LITERALS: Final = {
+    ord("n"): (b"null", "null", None), ord("t"): (b"true", "boolean", True), ord("f"): (b"false", "boolean", False),
+}  # fmt: skip
+
+
+class Place:
+    """A place in a text: what a byte leads to. Compared by identity."""
+
+    __slots__ = ("_next", "gap", "machine")
+    spaced = False
+    """Whether white space may stand here."""
+
+    def __init__(self, machine: JsonMachine) -> None:
+        self.machine = machine
+        self.gap = 0
+        self._next: dict[int, Place | None] = {}
+        machine.count()
+
+    def step(self, byte: int) -> Place | None:
+        """The place after one more byte; None where no text goes on like that."""
+        known = self._next
+        if byte in known:
+            return known[byte]
+        blank = byte in (0x20, 0x0A) and self.spaced and self.machine.flexible
+        found = self._blank(byte) if blank else self.read(byte)
+        known[byte] = found
+        return found
+
+    def _blank(self, byte: int) -> Place | None:
+        if (byte == 0x0A and self.gap) or self.gap > SPACES:
+            return None
+        after = copy.copy(self)
+        after._next = {}
+        after.gap = 1 if byte == 0x0A else max(self.gap, 1) + 1
+        return after
+
+    def read(self, byte: int) -> Place | None:
+        """`step` without the memory and without white space."""
+        raise NotImplementedError
+
+    def final(self) -> bool:
+        """Whether the text may end here."""
+        return False
+
+
+class End(Place):
+    """After the whole text."""
+
+    __slots__ = ()
+
+    def read(self, byte: int) -> Place | None:
+        """Nothing follows."""
+        return None
+
+    def final(self) -> bool:
+        """The text is whole."""
+        return True
+
+
+class Holder:
+    """What a value stands in: told which formulas came true when the value is closed.
+
+    main: one of them must; others: those that are followed beside. keep: whether the value itself is asked for.
+    """
+
+    __slots__ = ("_known", "close", "depth", "keep", "main", "others")
+
+    def __init__(
+        self,
+        main: frozenset[int],
+        others: frozenset[int],
+        keep: bool,
+        depth: int,
+        close: Callable[[frozenset[int], Any], Place | None],
+    ) -> None:
+        self.main, self.others, self.keep, self.depth, self.close = main, others, keep, depth, close
+        self._known: dict[Any, Place | None] = {}
+
+    def closed(self, true: frozenset[int], value: Any) -> Place | None:
+        """The place after the value; None where its holder cannot go on with it."""
+        if not (true & self.main):
+            return None
+        key = (true, value)
+        if key not in self._known:
+            self._known[key] = self.close(true, value)
+        return self._known[key]
+
+
+class Value(Place):
+    """Before a value."""
+
+    __slots__ = ("holder",)
+    spaced = True
+
+    def __init__(self, machine: JsonMachine, holder: Holder) -> None:
+        super().__init__(machine)
+        self.holder = holder
+
+    def read(self, byte: int) -> Place | None:
+        """The first byte tells the type."""
+        from decodekit.constraints.schemas.parts import ArrayBody, ObjectBody, open_array, open_object
+        from decodekit.constraints.schemas.scalars import Number, String
+
+        holder, machine = self.holder, self.machine
+        if byte in LITERALS:
+            return self._literal(*LITERALS[byte])
+        if byte == 0x22:
+            tracks = machine.begin(holder, "string")
+            return String(machine, holder, tracks) if tracks else None
+        if byte == 0x2D or 0x30 <= byte <= 0x39:
+            tracks = machine.begin(holder, "number")
+            return Number.started(machine, holder, tracks, byte) if tracks else None
+        if holder.depth >= DEPTH:
+            return None
+        if byte == 0x7B:
+            body = open_object(machine, holder)
+            return None if body is None else ObjectBody(machine, body, True)
+        if byte == 0x5B:
+            array = open_array(machine, holder)
+            return None if array is None else ArrayBody(machine, array, True)
+        return None
+
+    def _literal(self, text: bytes, kind: str, value: Any) -> Place | None:
+        holder, found = self.holder, canonical(value)
+        tracks = [track for track in self.machine.begin(holder, kind) if track.rules.holds(found)]
+        after = holder.closed(came_true(tracks), found if holder.keep else None)
+        return None if after is None else Letters(self.machine, text[1:], after)
+
+
+class Letters(Place):
+    """Within null, true or false."""
+
+    __slots__ = ("after", "text")
+
+    def __init__(self, machine: JsonMachine, text: bytes, after: Place) -> None:
+        super().__init__(machine)
+        self.text, self.after = text, after
+
+    def read(self, byte: int) -> Place | None:
+        """The next letter."""
+        if byte != self.text[0]:
+            return None
+        return Letters(self.machine, self.text[1:], self.after) if len(self.text) > 1 else self.after
+
+
+class JsonMachine:
+    """All texts of JSON that a formula allows (:class:`decodekit.constraints.engines.states.Machine`)."""
+
+    def __init__(self, space: Space, flexible: bool) -> None:
+        self.space, self.flexible = space, flexible
+        self.made = 0
+        self._begun: dict[Any, tuple[Track, ...]] = {}
+        self.end = End(self)
+        holder = Holder(frozenset({space.terms.root}), frozenset(), False, 0, lambda true, value: self.end)
+        self.holder = holder
+        self._first = Value(self, holder)
+        self._first.gap = SPACES + 1  # a text does not begin with white space
+
+    def count(self) -> None:
+        """One more place was made; empties the memory when there are too many."""
+        self.made += 1
+        if self.made > PLACES and hasattr(self, "_first"):
+            self.made = 0
+            self._first._next.clear()
+            self.holder._known.clear()
+
+    def begin(self, holder: Holder, kind: str) -> tuple[Track, ...]:
+        """The threads of a value; empty where it cannot be of this type."""
+        key = (holder.main, holder.others, kind)
+        found = self._begun.get(key)
+        if found is None:
+            found = begin(self.space, holder.main, kind, holder.others)
+            found = found if alive(found, holder.main) else ()
+            if len(self._begun) > 10_000:
+                self._begun.clear()
+            self._begun[key] = found
+        return found
+
+    # --- the interface -----------------------------------------------------------------------------------------------
+
+    def first(self) -> Hashable:
+        """Before the text."""
+        return self._first
+
+    def step(self, state: Place, byte: int) -> Place | None:
+        """The place after one more byte."""
+        return state.step(byte)
+
+    def leap(self, state: Place, text: bytes) -> Place | None:
+        """The place after a token."""
+        here: Place | None = state
+        for byte in text:
+            here = here.step(byte)  # type: ignore[union-attr]  # left as soon as it is None
+            if here is None:
+                return None
+        return here
+
+    def final(self, state: Place) -> bool:
+        """Whether the text is whole."""
+        return state.final()
+
+    def said(self, state: Place) -> str:
+        """Left to the list of allowed tokens."""
+        return ""

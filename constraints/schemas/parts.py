@@ -1,0 +1,188 @@
+"""The inside of objects and arrays: places of the JSON machine."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from decodekit.constraints.schemas.machine import Holder, JsonMachine, Place, Value
+from decodekit.constraints.schemas.rules import Items, Seen
+from decodekit.constraints.schemas.scalars import String
+from decodekit.constraints.schemas.tracks import Track, alive, begin, came_true
+
+QUOTE, COMMA = 0x22, 0x2C
+
+
+class Body(NamedTuple):
+    """An open object. parts: its properties in canonical form, where they are asked for."""
+
+    holder: Holder
+    tracks: tuple[Track, ...]
+    seen: Seen
+    parts: frozenset[Any] | None
+
+
+def open_object(machine: JsonMachine, holder: Holder) -> Body | None:
+    """After `{`."""
+    tracks = machine.begin(holder, "object")
+    if not tracks:
+        return None
+    order = tuple(dict.fromkeys(name for track in tracks for name in track.rules.order))
+    seen = Seen(frozenset(), order, -1, machine.space.fixed)
+    kept = tuple(track for track in tracks if track.rules.viable(track.state, seen))
+    return Body(holder, kept, seen, frozenset() if holder.keep else None) if alive(kept, holder.main) else None
+
+
+class ObjectBody(Place):
+    """Between the parts of an object. start: right after `{`; key: right after a comma; else after a value."""
+
+    __slots__ = ("body", "key", "start")
+    spaced = True
+
+    def __init__(self, machine: JsonMachine, body: Body, start: bool = False, key: bool = False) -> None:
+        super().__init__(machine)
+        self.body, self.start, self.key = body, start, key
+
+    def read(self, byte: int) -> Place | None:
+        """A key, a comma, or the end."""
+        body, machine = self.body, self.machine
+        if byte == QUOTE and (self.start or self.key):
+            return self._name()
+        if byte == COMMA and not (self.start or self.key):
+            after = ObjectBody(machine, body, key=True)
+            return after if after._name() is not None else None
+        if byte == 0x7D and not self.key:
+            final = [track for track in body.tracks if track.rules.final(track.state, body.seen)]
+            value = None if body.parts is None else ("object", body.parts)
+            return body.holder.closed(came_true(final), value)
+        return None
+
+    def _name(self) -> Place | None:
+        body, machine = self.body, self.machine
+        arena = machine.space.arena
+        formula = arena.either(
+            track.rules.keys(track.state, body.seen) for track in body.tracks if track.goal in body.holder.main
+        )
+        tracks = begin(machine.space, [formula], "string")
+        holder = Holder(frozenset({formula}), frozenset(), True, body.holder.depth, self._named)
+        return String(machine, holder, tracks) if tracks else None
+
+    def _named(self, true: frozenset[int], value: Any) -> Place | None:
+        """After a key: what its value must satisfy, for each way to go on."""
+        body, machine, key = self.body, self.machine, value[1]
+        if key in body.seen.keys:
+            return None
+        seen, table = body.seen.after(key), list[tuple[int, Track]]()
+        for track in body.tracks:
+            for left, formula in track.rules.options(track.state, key):
+                if machine.space.satisfiable(formula) and track.rules.viable(left, seen):
+                    table.append((formula, track.at(left)))
+
+        def close(true: frozenset[int], value: Any) -> Place | None:
+            kept = tuple(dict.fromkeys(track for formula, track in table if formula in true))
+            if not alive(kept, body.holder.main):
+                return None
+            parts = None if body.parts is None else body.parts | {(key, value)}
+            return ObjectBody(machine, Body(body.holder, kept, seen, parts))
+
+        holder = held(machine, body.holder, table, body.parts is not None, close)
+        return Colon(machine, holder) if holder is not None else None
+
+
+def held(machine: JsonMachine, outer: Holder, table: list[tuple[int, Track]], keep: bool, close: Any) -> Holder | None:
+    """The holder of a part; None where no way to go on is left."""
+    if not alive((track for _, track in table), outer.main):
+        return None
+    main = frozenset(formula for formula, track in table if track.goal in outer.main)
+    others = frozenset(formula for formula, _ in table) - main
+    return Holder(main, others, keep, outer.depth + 1, close)
+
+
+class Colon(Place):
+    """After a key."""
+
+    __slots__ = ("holder",)
+    spaced = True
+
+    def __init__(self, machine: JsonMachine, holder: Holder) -> None:
+        super().__init__(machine)
+        self.holder = holder
+
+    def read(self, byte: int) -> Place | None:
+        """The colon."""
+        return Value(self.machine, self.holder) if byte == 0x3A else None
+
+
+class Row(NamedTuple):
+    """An open array of `size` items. parts: those in canonical form, where they are asked for."""
+
+    holder: Holder
+    tracks: tuple[Track, ...]
+    size: int
+    items: Items
+    parts: tuple[Any, ...] | None
+    watched: bool
+
+
+def open_array(machine: JsonMachine, holder: Holder) -> Row | None:
+    """After `[`."""
+    tracks = machine.begin(holder, "array")
+    if not tracks:
+        return None
+    watched = any(track.rules.unique or track.rules.repeated for track in tracks)
+    return Row(holder, tracks, 0, Items(), () if holder.keep else None, watched)
+
+
+class ArrayBody(Place):
+    """Between the items of an array."""
+
+    __slots__ = ("_inside", "row", "start")
+    spaced = True
+
+    def __init__(self, machine: JsonMachine, row: Row, start: bool = False) -> None:
+        super().__init__(machine)
+        self.row, self.start = row, start
+        self._inside: Place | None = None
+
+    def read(self, byte: int) -> Place | None:
+        """The first item, a comma, or the end."""
+        row = self.row
+        if byte == 0x5D:
+            final = [track for track in row.tracks if track.rules.final(track.state, row.size, row.items)]
+            return row.holder.closed(came_true(final), None if row.parts is None else ("array", row.parts))
+        if self.start or byte == COMMA:
+            inside = self._item()
+            return inside if inside is None or (byte == COMMA and not self.start) else inside.step(byte)
+        return None
+
+    def _item(self) -> Place | None:
+        row, machine = self.row, self.machine
+        space, size = machine.space, row.size + 1
+        known = [value for value in row.items.values if value[0] not in ("array", "object")]
+        other = space.arena.make("in", frozenset(known), False) if known else space.arena.true
+        table = list[tuple[int, Track]]()
+        for track in row.tracks:
+            for state, formula in track.rules.options(track.state, row.size):
+                formula = space.arena.both([formula, other]) if track.rules.unique else formula
+                # what the item itself uses up of few different values is seen when it is closed
+                if space.satisfiable(formula) and track.rules.viable(state, size, row.items):
+                    table.append((formula, track.at(state)))
+
+        def close(true: frozenset[int], value: Any) -> Place | None:
+            items = Items()
+            if row.watched:
+                items = Items(row.items.values | {value}, row.items.twice or value in row.items.values)
+            kept = tuple(
+                dict.fromkeys(
+                    track
+                    for formula, track in table
+                    if formula in true and track.rules.viable(track.state, size, items)
+                    and not (track.rules.unique and items.twice)
+                )
+            )  # fmt: skip
+            if not alive(kept, row.holder.main):
+                return None
+            parts = None if row.parts is None else (*row.parts, value)
+            return ArrayBody(machine, Row(row.holder, kept, size, items, parts, row.watched))
+
+        holder = held(machine, row.holder, table, row.watched or row.parts is not None, close)
+        return Value(machine, holder) if holder is not None else None
