@@ -67,7 +67,7 @@ class Kit:
     observers: tuple[Observer, ...] = ()
 
     def prepare(self, rows: Rows, at: Tensor) -> None:
-        """Begin, while the model reads, what the selector will surely ask the constraint for (it says so by `masks`)."""
+        """Begin, while the model reads, what the selector will ask the constraint for: it says so by `masks`."""
         if getattr(self.selector, "masks", False):
             begin = getattr(self.constraint, "prepare", None)
             if begin is not None:
