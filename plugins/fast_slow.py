@@ -164,8 +164,11 @@ class Collaboration:
         return mixing.guided(fast, slow, options.scale) if options.combine == "guidance" else slow
 
     def round(self, what: Round) -> None:
-        """Tell, as positions: where the slow model was asked, and where the token is another than without it."""
-        if self._last is None:
+        """Tell, as positions: where the slow model was asked, and where the token is another than without it.
+
+        Of rounds of a tree nothing is told: what was read last there is one of its paths, not the one that was taken.
+        """
+        if self._last is None or what.refused is not None or self._last[0].shape != what.take.shape:
             return
         asked, alone, entropy = self._last
         rows, took = what.rows, what.take & (what.choice.tokens != NONE)

@@ -58,6 +58,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "retained": {"text": (1,)},
     "predicate": {"fn": lambda text: set(text) <= set("abtru")},
     "speculative": {"draft": DRAFT, "k": 2},
+    "tree": {"draft": DRAFT, "branch": (2, 1)},
     "canvas_draft": {"draft": TableModel(vocab=V, seed=2, masked=True, tokenizer=SPELLING), "k": 2},
     "ete": {"threshold": 0.6, "explore": 2, "block": 3, "window": 2},
     "wino": {"tau": 0.4, "block": 3},

@@ -151,6 +151,8 @@ def made(name: str) -> Any:
         return cls(neighbours=1, delta=0.1)
     if name == "abstain":  # one of two thresholds
         return cls("nll", above=1.0)
+    if name == "template":
+        return cls("a{x}", {"x": ["b", "c"]})
     if name == "guidance":
         return cls(scale=1.5, prompt="a")
     required = [option.name for option in options_of(cls) if option.default is None]
