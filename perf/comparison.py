@@ -46,7 +46,9 @@ def table() -> str:
     out.append("| --- |" + " --- |" * (3 * len(tasks)))
     for arm in dict.fromkeys(line["arm"] for line in lines):
         found = {line["task"]: line for line in lines if line["arm"] == arm}
-        out.append(f"| {arm} | " + " | ".join(_cells(found.get(task)) for task in tasks) + " |")
+        models = {line["model"] for line in found.values()} - {lines[0]["model"]}
+        named = f"{arm} ({', '.join(sorted(models))})" if models else arm
+        out.append(f"| {named} | " + " | ".join(_cells(found.get(task)) for task in tasks) + " |")
     return "\n".join(out)
 
 
