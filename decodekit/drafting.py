@@ -52,7 +52,7 @@ class Drafter:
     """A proposer (:class:`decodekit.roles.Proposer`): guesses along the reading of a cheaper `reader`.
 
     vocab: width of its logits. context: most positions that it can read, or None. k: most guesses per round and row.
-    sure: a row stops guessing where its guess is less probable under the drafter's own processed law.
+    sure: a row stops guessing where the best token is less probable under the drafter's own processed law.
     """
 
     def __init__(self, run: Run, reader: Scorer, vocab: int, context: int | None, k: int, sure: float = 0.0) -> None:
@@ -102,7 +102,9 @@ class Drafter:
             warped = warped.masked_fill(~kit.constraint.mask(rows, here), -torch.inf)
         law = warped.log_softmax(-1)
         if self._sure > 0.0:
-            chance = law[:, 0].gather(1, token.clamp(min=0)[:, None])[:, 0].exp()  # [R]
+            # Of the best token, not of the one drawn: whether there is a guess must say nothing about which it is, or
+            # acceptance-rejection would give another law than the target's.
+            chance = law[:, 0].amax(-1).exp()  # [R]
             token = token.masked_fill(chance < self._sure, NONE)
         return token, law if wanted else None
 

@@ -37,8 +37,8 @@ class SelfSpeculative:
     Args:
         exit: layers that guess.
         k: most guesses per round and row.
-        sure: a row stops guessing, for this round, where its guess is less probable than this in the lower layers. It
-            saves guesses that would be refused; the text is the same.
+        sure: a row stops guessing, for this round, where the best token is less probable than this in the lower
+            layers. It saves guesses that would be refused; the text is the same.
 
     Raises:
         CompositionError: when bound, if the model has no layer above the exit or its layers cannot be run apart.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from decodekit.drafting import Drafter
 from decodekit.errors import CompositionError
 from decodekit.kit import Run
 from decodekit.plugins.speculative import Speculative
@@ -39,6 +41,25 @@ class Stubborn:
         at = at.masked_fill((at >= rows.limit[:, None]) | rows.done[:, None], NONE)
         guess = torch.tensor([[self.first, self.second, NONE]]).expand_as(at)
         return Proposal(at, guess.masked_fill(at == NONE, NONE), by="stubborn")
+
+
+@plugin(role="proposer", gives=("guesses", "logq"))
+class Shy:
+    """Stops guessing where the draft is unsure."""
+
+    draft: Any
+    sure: float
+
+    def bind(self, run: Run) -> Drafter:
+        draft = run.open(self.draft)
+        return Drafter(run, draft.reader(run.cost, "draft"), draft.vocab, None, 2, self.sure)
+
+
+@pytest.mark.parametrize("sure", [0.3, 0.5])
+def test_where_a_draft_stops_does_not_depend_on_what_was_drawn(sure: float) -> None:
+    target, draft = TableModel(vocab=4, seed=3, scale=1.0), TableModel(vocab=4, seed=3, scale=1.0, blur=2.0)
+    out = run([Shy(draft, sure), "rejection"], target, [[1, 2]], max_tokens=2, samples=4 * SAMPLES)
+    assert chi_square(enumerate_law(target.logits, [1, 2], 2, target.eos, None).masked, out.texts) > FALSE_ALARM
 
 
 @pytest.mark.parametrize("dead_ends", [None, False, True])
