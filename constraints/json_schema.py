@@ -14,12 +14,12 @@ from pydantic import Field
 from decodekit.constraints.base import Bound, vocabulary_for
 from decodekit.constraints.cursor import Compiled
 from decodekit.constraints.engines import json_keywords as keywords
-from decodekit.constraints.engines.json_formats import PATTERNS
 from decodekit.constraints.engines.json_judge import QUIET, Judge
 from decodekit.constraints.engines.json_reader import Layout
 from decodekit.constraints.engines.json_residual import Residual, SchemaMachine
 from decodekit.constraints.engines.llguidance import Grammar, GrammarError
 from decodekit.constraints.engines.states import States
+from decodekit.constraints.json_formats import FORMATS
 from decodekit.constraints.json_source import Source, clip, pointer, read
 from decodekit.constraints.schemas.compile import compiled
 from decodekit.constraints.vocabulary import Vocabulary
@@ -173,7 +173,7 @@ def remarks(document: Any, formats: bool = True) -> list[str]:
             f"the keyword {name!r} at {pointer(path)} is unknown to the draft" for name in schema if name not in known
         ]
         name = schema.get("format")
-        if isinstance(name, str) and formats and name not in PATTERNS and name != "regex":
+        if isinstance(name, str) and formats and name not in FORMATS and name != "regex":
             out.append(f"the format {name!r} at {pointer(path)} is not known here and asserts nothing")
         text = schema.get("pattern")
         if isinstance(text, str) and not (text.startswith("^") and text.endswith("$")):

@@ -158,19 +158,7 @@ class _Reader:
         )
 
     def members(self, given: list[Any], flags: int) -> Tree:
-        plain, found, negated = list[tuple[int, int]](), list[tuple[int, int]](), False
-        for op, value in given:
-            match str(op):
-                case "NEGATE":
-                    negated = True
-                case "LITERAL":
-                    plain.append((value, value))
-                case "RANGE":
-                    plain.append(value)
-                case "CATEGORY":
-                    found.extend(_category(str(value), bool(flags & re.ASCII)))
-        whole = _tidy([*found, *_folded(_tidy(plain), flags)])
-        whole = _inverse(whole) if negated else whole
+        whole = ranges_of(given, flags)
         if not whole:
             raise self.refusal("a class without characters")
         return Letters(whole)
@@ -204,6 +192,23 @@ def _inverse(ranges: Ranges) -> Ranges:
 
 ANYTHING: Final = _inverse(())
 """Every character."""
+
+
+def ranges_of(given: list[Any], flags: int) -> Ranges:
+    """The characters of a class (`IN` of Python's own parser of patterns)."""
+    plain, found, negated = list[tuple[int, int]](), list[tuple[int, int]](), False
+    for op, value in given:
+        match str(op):
+            case "NEGATE":
+                negated = True
+            case "LITERAL":
+                plain.append((value, value))
+            case "RANGE":
+                plain.append(value)
+            case "CATEGORY":
+                found.extend(_category(str(value), bool(flags & re.ASCII)))
+    whole = _tidy([*found, *_folded(_tidy(plain), flags)])
+    return _inverse(whole) if negated else whole
 
 
 @functools.cache

@@ -15,9 +15,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from decodekit.constraints.cursor import Bits
 from decodekit.constraints.database import KEYWORDS
-from decodekit.constraints.engines.states import MASKS, Node, States, trie
+from decodekit.constraints.engines.states import Node, States, trie
 from decodekit.constraints.sql_lexer import NOBODY, Lexer
 from decodekit.constraints.sql_literals import DTEXT, GAP, QUOTED, TEXT, WORD, State
 from decodekit.constraints.sql_open import chain
@@ -88,19 +87,9 @@ class SqlStates(States):
         super().__init__(machine, vocabulary)
         self._splits: dict[tuple[int, str], Split | None] = vocabulary.engines.setdefault("sql", {})
 
-    def mask_of(self, state: Any) -> Bits:
-        """The mask of a state, from memory or by a walk."""
-        found = self._masks.get(state)
-        if found is None:
-            flags = np.zeros(32 * (len(self.vocabulary) // 32 + 1), dtype=np.bool_)
-            self._walk(flags, trie(self.vocabulary), state)
-            found = np.packbits(flags, bitorder="little").view(np.uint32)
-            found.flags.writeable = False
-            self._masks[state] = found
-            self.built += 1
-            if len(self._masks) > MASKS:
-                self._masks.popitem(last=False)
-        return found
+    def mark(self, state: Any, flags: npt.NDArray[np.bool_]) -> None:
+        """Set the `flags` of what is allowed, by a walk that splits what nothing depends on."""
+        self._walk(flags, trie(self.vocabulary), state)
 
     def _walk(self, flags: npt.NDArray[np.bool_], root: Node, first: State) -> None:
         ids, open_ = list[int](), [(root, first)]

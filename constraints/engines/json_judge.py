@@ -15,8 +15,8 @@ import jsonschema
 import referencing.exceptions
 
 from decodekit.constraints.engines import json_keywords as keywords
-from decodekit.constraints.engines.json_formats import format_of
 from decodekit.constraints.engines.json_values import NOTHING, Arr, Closed, Nothing, Num, Obj, Open, Str
+from decodekit.constraints.json_formats import format_of
 from decodekit.errors import ConstraintError
 
 HOLD: Final = 1
@@ -93,7 +93,7 @@ class Node:
         try:
             found = bool(self.validator.is_valid(value))
         except RecursionError:  # a schema that refers to itself without end
-            found = False
+            raise keywords.TooSlow from None
         if len(self._known) >= REMEMBERED:
             self._known.clear()
         self._known[id(value)] = (value, found)  # the value is kept, so its id is not used again
@@ -151,13 +151,29 @@ class Judge:
         self.root = Node(self, document, validator)
         list(keywords.references(self.root))  # all of them are known, or the schema is refused
         self.looks = 0
-        if not self.look(NOTHING) & HOLD:
+        try:
+            found = self.root.look(NOTHING)
+        except keywords.TooSlow:
+            raise ConstraintError(
+                "no value can be told valid or not: the schema refers to itself without end; mend its $ref"
+            ) from None
+        if not found & HOLD:
             raise ConstraintError("no value satisfies the schema; change it so that some value does")
 
     def look(self, value: Open) -> int:
         """HOLD, FAIL or BOTH about the root."""
         self.looks = 0
-        return self.root.look(value)
+        try:
+            return self.root.look(value)
+        except keywords.TooSlow:
+            return FAIL
+
+    def valid(self, value: Any) -> bool:
+        """Whether a whole value satisfies the schema; what takes too long to tell does not."""
+        try:
+            return self.root.valid(value)
+        except keywords.TooSlow:
+            return False
 
 
 def every(found: Iterator[int]) -> int:

@@ -96,12 +96,16 @@ def _within(pattern: str) -> Any:
     return regex.compile(rf"(?s:.*?)(?:{pattern})(?s:.*)")
 
 
+class TooSlow(Exception):
+    """A pattern took too long: nothing is known, so whatever was asked is refused, also under a `not`."""
+
+
 def occurs(pattern: str, text: str) -> bool:
-    """Whether `pattern` occurs in `text`."""
+    """Whether `pattern` occurs in `text`. Raises TooSlow."""
     try:
         return compiled(pattern).search(text, timeout=SECONDS) is not None
     except TimeoutError:
-        return False
+        raise TooSlow from None
 
 
 def may_occur(pattern: str, prefix: str) -> bool:
@@ -109,7 +113,7 @@ def may_occur(pattern: str, prefix: str) -> bool:
     try:
         return _within(pattern).fullmatch(prefix, partial=True, timeout=SECONDS) is not None
     except TimeoutError:
-        return False
+        return True  # the end of the string decides
 
 
 def is_wide(pattern: str) -> bool:

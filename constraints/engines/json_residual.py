@@ -7,12 +7,12 @@ from collections import OrderedDict
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
-from decodekit.constraints.cursor import Bits
 from decodekit.constraints.engines.json_judge import HOLD, Judge
 from decodekit.constraints.engines.json_reader import CLOSED, FIRST, Layout, Reading, read, string_step
 from decodekit.constraints.engines.json_values import Arr, Obj, Str
-from decodekit.constraints.engines.states import MASKS, Node, States, trie
+from decodekit.constraints.engines.states import Node, States, trie
 from decodekit.constraints.vocabulary import Vocabulary
 
 REMEMBERED: Final = 65_536
@@ -46,7 +46,7 @@ class SchemaMachine:
     def final(self, state: Reading) -> bool:
         """Whether the text is whole and satisfies the schema; an open number at the root is closed by its end."""
         if state.phase == "n" and state.whole():
-            return self.judge.root.valid(json.loads(state.text))
+            return self.judge.valid(json.loads(state.text))
         return state.phase == "D"
 
     def viable(self, state: Reading) -> bool:
@@ -81,25 +81,16 @@ class Residual(States):
 
     machine: SchemaMachine
 
-    def mask_of(self, state: Any) -> Bits:
-        """The mask of a state, from memory or by a walk over the trie."""
-        found = self._masks.get(state)
-        if found is not None:
-            return found
+    def mark(self, state: Any, flags: npt.NDArray[np.bool_]) -> None:
+        """Set the `flags` of what is allowed."""
         if state.phase not in ("s", "k") or not self.machine.is_free(state):
-            return super().mask_of(state)
+            super().mark(state, flags)
+            return
         inside, closing = _strings(self.vocabulary, state.inner)
-        flags = inside.copy()
+        flags |= inside
         for text, ids in closing:
             if self.machine.leap(state, text) is not None:
                 flags[list(ids)] = True
-        found = np.packbits(flags, bitorder="little").view(np.uint32)
-        found.flags.writeable = False
-        self._masks[state] = found
-        self.built += 1
-        if len(self._masks) > MASKS:
-            self._masks.popitem(last=False)
-        return found
 
 
 def _strings(vocabulary: Vocabulary, inner: int) -> tuple[Any, list[tuple[bytes, tuple[int, ...]]]]:

@@ -7,10 +7,10 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
 
-from decodekit.constraints.engines.json_formats import anchored
 from decodekit.constraints.engines.json_judge import BOTH, FAIL, HOLD, Node, Says, may
 from decodekit.constraints.engines.json_keywords import is_wide, may_occur
 from decodekit.constraints.engines.json_values import Arr, Num, Obj, Open, Str, extends
+from decodekit.constraints.json_formats import FORMATS
 
 _LOW: Final = ("minimum", "exclusiveMinimum")
 _HIGH: Final = ("maximum", "exclusiveMaximum")
@@ -84,7 +84,7 @@ def _within(node: Node, given: Any, value: Open, depth: int) -> int:
 
 
 def _format(node: Node, given: Any, value: Open, depth: int) -> int:
-    pattern = anchored(given) if isinstance(given, str) else None
+    pattern = FORMATS.get(given) if isinstance(given, str) else None
     return HOLD if pattern is None else _pattern(node, pattern, value, depth)
 
 

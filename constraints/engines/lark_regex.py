@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from decodekit.constraints.pattern import LAST, Ranges, _category, _folded, _inverse, _tidy, short
+from decodekit.constraints.pattern import LAST, Ranges, _category, _folded, _inverse, _tidy, ranges_of, short
 from decodekit.errors import ConstraintError
 
 _parser: Any = importlib.import_module("re._parser")
@@ -99,7 +99,7 @@ class _Writer:
             case "ANY":
                 return self.letters(((0, LAST),) if flags & re.DOTALL else _inverse(((10, 10),)), then)
             case "IN":
-                return self.letters(_members(given, flags), then)
+                return self.letters(ranges_of(given, flags), then)
             case "BRANCH":
                 return self.put((SPLIT, tuple(self.sequence(list(w), flags, then, before) for w in given[1])))
             case "SUBPATTERN":
@@ -243,22 +243,6 @@ def _even(low: int, high: int) -> Iterator[tuple[tuple[int, int], ...]]:
                 yield from _even(high & ~block, high)
                 return
     yield tuple(zip(chr(low).encode(), chr(high).encode(), strict=True))
-
-
-def _members(given: list[Any], flags: int) -> Ranges:
-    plain, found, negated = list[tuple[int, int]](), list[tuple[int, int]](), False
-    for op, value in given:
-        match str(op):
-            case "NEGATE":
-                negated = True
-            case "LITERAL":
-                plain.append((value, value))
-            case "RANGE":
-                plain.append(value)
-            case "CATEGORY":
-                found.extend(_category(str(value), bool(flags & re.ASCII)))
-    whole = _tidy([*found, *_folded(_tidy(plain), flags)])
-    return _inverse(whole) if negated else whole
 
 
 def _least(op: str, given: Any) -> int:

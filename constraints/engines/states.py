@@ -11,6 +11,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, Final, Protocol, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from decodekit.constraints.cursor import Bits, Trail, explained, single
 from decodekit.constraints.engines.distances import Distances, Measured
@@ -115,13 +116,17 @@ class States:
                         yield child.ids
                     open_.append((child, after))
 
+    def mark(self, state: Any, flags: npt.NDArray[np.bool_]) -> None:
+        """Set the `flags` [32 W] of every token that is allowed; a quicker way than the walk goes here."""
+        for ids in self.reached(state):
+            flags[list(ids)] = True
+
     def mask_of(self, state: Hashable) -> Bits:
         """The mask of a state, from memory or by a walk over the trie."""
         found = self._masks.get(state)
         if found is None:
             flags = np.zeros(32 * (len(self.vocabulary) // 32 + 1), dtype=np.bool_)
-            for ids in self.reached(state):
-                flags[list(ids)] = True
+            self.mark(state, flags)
             found = np.packbits(flags, bitorder="little").view(np.uint32)
             found.flags.writeable = False
             self._masks[state] = found

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import Any, Final
 
-from decodekit.constraints.schemas.formats import FORMATS
+from decodekit.constraints.json_formats import FORMATS
 from decodekit.constraints.schemas.formula import Arena, canonical, exact
 from decodekit.constraints.schemas.patterns import matcher
 from decodekit.constraints.schemas.places import Place, root

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import decodekit as dk
+from decodekit.constraints.engines import json_keywords
 from decodekit.constraints.engines.json_judge import Judge
 from decodekit.constraints.engines.json_reader import FIRST, Layout, read
 from decodekit.constraints.engines.json_residual import SchemaMachine
@@ -95,7 +96,7 @@ def test_real_schemas() -> None:
                 machine = machine_of(row["schema"])
                 for test in row["tests"]:
                     text = json.dumps(test["data"], separators=(",", ":"), ensure_ascii=False)
-                    assert accepts(machine, text) == machine.judge.root.valid(test["data"]), row["id"]
+                    assert accepts(machine, text) == machine.judge.valid(test["data"]), row["id"]
 
 
 @pytest.mark.parametrize("number", range(len(HARD)))
@@ -377,12 +378,26 @@ def test_hostile_schemas_end() -> None:
         wide["$defs"][f"n{n}"] = {"anyOf": [{"$ref": f"#/$defs/n{n - 1}"}, {"$ref": f"#/$defs/n{n - 1}"}]}
     machine = machine_of({**wide, "$ref": "#/$defs/n14"})
     assert accepts(machine, "1")
-    endless = machine_of({"$defs": {"a": {"allOf": [{"$ref": "#/$defs/a"}]}}, "$ref": "#/$defs/a"})
-    assert not accepts(endless, "1")
+    with pytest.raises(ConstraintError, match="refers to itself without end"):
+        machine_of({"$defs": {"a": {"allOf": [{"$ref": "#/$defs/a"}]}}, "$ref": "#/$defs/a"})
     deep = machine_of(_nested(60))
     assert accepts(deep, "[" * 60 + "1" + "]" * 60)
     slow = machine_of({"type": "string", "pattern": "^(a+)+$"})
     assert accepts(slow, '"aaaa"')
+
+
+def test_a_pattern_that_takes_too_long_refuses_under_not_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow:
+        def search(self, text: str, timeout: float) -> None:
+            raise TimeoutError
+
+    for schema in ({"pattern": "x"}, {"not": {"pattern": "x"}}, {"patternProperties": {"x": False}}):
+        machine = machine_of(schema)
+        assert any(accepts(machine, text) for text in ('"x"', '"y"', '{"y":1}'))
+        with monkeypatch.context() as patch:
+            patch.setattr(json_keywords, "compiled", lambda pattern: Slow())
+            fresh = SchemaMachine(machine.judge, Layout())
+            assert not accepts(fresh, '{"k":1}' if "patternProperties" in schema else '"z"')
 
 
 def test_in_a_run() -> None:

@@ -1,15 +1,21 @@
-"""Formats of JSON Schema that can be asserted, as patterns (RFC 3339, 4122, 2673, 5321 in their usual core)."""
+"""Formats of JSON Schema that can be asserted, as patterns: RFC 3339, 4122, 2673, 3986, 5321, 6901 in their core."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator
+from typing import Any, Final
+
+import jsonschema
+import regex
 
 _LEAP: Final = r"(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)"
 _DATE: Final = (
     r"(?:[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
     rf"|02-(?:0[1-9]|1[0-9]|2[0-8]))|{_LEAP}-02-29)"
 )
-_TIME: Final = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+_TIME: Final = (
+    r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:(?:[0-5][0-9]|60)(?:\.[0-9]+)?(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+)
 _BYTE: Final = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 
 _IPV4: Final = rf"(?:{_BYTE}\.){{3}}{_BYTE}"
@@ -37,3 +43,19 @@ FORMATS: Final[dict[str, str]] = {
     "json-pointer": r"^(?:/(?:[^~/]|~[01])*)*$",
 }
 """All of these texts are of the format; rare spellings (quoted e-mail names, IPv6 zones) are left out."""
+
+
+def fits(name: str, text: str) -> bool:
+    """Whether `text` is of a format; formats that are not known fit everything."""
+    if name == "regex":
+        try:
+            regex.compile(text)
+        except (regex.error, RecursionError, OverflowError):
+            return False
+    return name not in FORMATS or regex.fullmatch(FORMATS[name], text) is not None
+
+
+def format_of(validator: Any, name: Any, value: Any, schema: Any) -> Iterator[Any]:
+    """`format` asserted, as validators of the jsonschema library have it."""
+    if validator.is_type(value, "string") and isinstance(name, str) and not fits(name, value):
+        yield jsonschema.ValidationError(f"{value!r} is no {name}")
