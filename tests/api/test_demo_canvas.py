@@ -33,14 +33,15 @@ def test_the_block_says_rounds_and_bits_and_animates_on_a_terminal_only(
     slept: list[float] = []
     monkeypatch.setattr("time.sleep", slept.append)
     told: list[Any] = []
-    console = Console(file=io.StringIO(), force_terminal=terminal, width=200)
+    page = io.StringIO()
+    console = Console(file=page, force_terminal=terminal, width=200)
 
     def say(where: Console, label: str, value: object) -> None:
         told.append(label)
         _say(where, label, value)
 
     demo_diffusion.canvas(console, say)
-    written = console.file.getvalue()  # type: ignore[attr-defined]
+    written = page.getvalue()
     assert told == ["certain cells", "explore first", "why"]
     assert "4 rounds" in written
     assert bool(slept) is terminal

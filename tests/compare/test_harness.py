@@ -33,6 +33,8 @@ class Asked:
 
 def test_likelihoods_are_the_models_and_depend_on_no_batch() -> None:
     decoder = dk.Decoder("zoo:base", batch_size=3)
+    model: Any = decoder.model
+    hf = model.hf
     encode = decoder.model.tokenizer.encode
     pairs = [(encode(QUESTION)[: 3 + i], encode("SELECT COUNT(*) FROM pets")[: 1 + 2 * i]) for i in range(5)]
     best = dk.generate("zoo:base", QUESTION, strategy="greedy", max_tokens=6)
@@ -40,7 +42,7 @@ def test_likelihoods_are_the_models_and_depend_on_no_batch() -> None:
     found = likelihood(decoder, pairs)
     for (context, rest), one in zip(pairs, found, strict=True):
         with torch.inference_mode():
-            logp = decoder.model.hf(torch.tensor([[*context, *rest]])).logits[0].double().log_softmax(-1)  # type: ignore[attr-defined]
+            logp = hf(torch.tensor([[*context, *rest]])).logits[0].double().log_softmax(-1)
         there = logp[len(context) - 1 : -1]
         assert one.logp == pytest.approx(float(there[torch.arange(len(rest)), rest].sum()), abs=1e-3)
         assert one.greedy == bool((there.argmax(-1) == torch.tensor(rest)).all())
