@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -49,8 +49,8 @@ _NL: /(\r?\n[\t ]*)+/
 
 class Tree(PythonIndenter):
     NL_type = "_NL"
-    OPEN_PAREN_types: ClassVar[list[str]] = ["LPAR"]
-    CLOSE_PAREN_types: ClassVar[list[str]] = ["RPAR"]
+    OPEN_PAREN_types = ["LPAR"]  # noqa: RUF012 Lark declares it as a variable of instances
+    CLOSE_PAREN_types = ["RPAR"]  # noqa: RUF012
 
 
 # Grammar, alphabet, length of the texts that are enumerated, options of Lark.
