@@ -149,6 +149,12 @@ class Reader:
             spot.fate = self._alive(spot)
         return spot.fate
 
+    def takes(self, stack: Stack, layer: Any, place: Place, count: int) -> bool:
+        """Whether some text completes an open lexeme that has not matched before, and that nothing waits for."""
+        if self.future.clear:
+            return self.layer.finds(stack, layer, place, count, self._onward)
+        return self.alive(self._spot(stack, layer, place, None, b"", count))
+
     def _alive(self, spot: Spot) -> bool:
         if not self._hopeful(spot):
             return False
