@@ -1,7 +1,7 @@
 """A vocabulary as a trie in arrays, for walks that numpy does level by level.
 
-Nodes are numbered level by level, and the children of a node stand together, by byte. The tokens below a node are a range
-of `order`, those that end at the node itself first; so a whole subtree is named by two numbers.
+Nodes are numbered level by level, and the children of a node stand together, by byte. The tokens below a node are a
+range of `order`, those that end at the node itself first; so a whole subtree is named by two numbers.
 """
 
 from __future__ import annotations
@@ -84,7 +84,9 @@ class FlatTrie:
             full = here[self.children[here] > 0]
             edge = self.edge[child].astype(np.uint64)
             sets = self.below[child].copy()
-            sets[np.arange(len(child)), (edge >> np.uint64(6)).astype(np.int64)] |= np.uint64(1) << (edge & np.uint64(63))
+            sets[np.arange(len(child)), (edge >> np.uint64(6)).astype(np.int64)] |= np.uint64(1) << (
+                edge & np.uint64(63)
+            )
             if len(full):
                 self.below[full] = np.bitwise_or.reduceat(sets, self.first[full] - levels[depth + 1], axis=0)
 

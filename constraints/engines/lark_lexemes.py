@@ -1,8 +1,8 @@
 """What all lexers of a grammar do with a lexeme, as one table for numpy.
 
-A LALR state's lexer is an ordered list of terminals, and most places inside a lexeme are the same in many of them: only
-one or two terminals are still alive. So places are numbered here without the lexer they belong to; what a match is called
-(a keyword, or the terminal itself) is asked later. Rows are filled when a walk comes by.
+A LALR state's lexer is an ordered list of terminals, and most places inside a lexeme are the same in many of them:
+only one or two terminals are still alive. So places are numbered here without the lexer they belong to; what a match is
+called (a keyword, or the terminal itself) is asked later. Rows are filled when a walk comes by.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ Label = tuple[Terminal, frozenset[str]]
 class Lexemes:
     """Places inside a lexeme, by number.
 
-    next: [N, 256] the place after one more byte, -1 where the lexeme is over; only rows that are `known` hold. match: [N]
-    number of the label of the match that became certain with the last byte, or -1; age: [N] bytes since its end. dead: [N]
-    whether nothing can match later. waits: [N] whether a match is not certain yet, so that what was read matters.
-    counts: [N] whether the width of its last line matters. loop: [N, 4] the bytes that lead from a place to itself, as sets.
+    next: [N, 256] the place after one more byte, -1 where the lexeme is over; only rows that are `known` hold.
+    match: [N] number of the label of the match that became certain with the last byte, or -1; age: [N] bytes since its
+    end. dead: [N] whether nothing can match later. waits: [N] whether a match is not certain yet, so that what was read
+    matters. counts: [N] whether the width of its last line matters. loop: [N, 4] the bytes that lead from a place to
+    itself, as sets.
     """
 
     def __init__(self, tables: Tables) -> None:
@@ -75,8 +76,10 @@ class Lexemes:
 
     def fill(self, numbers: npt.NDArray[np.int64]) -> None:
         """Have the rows of some places known."""
-        for number in np.unique(numbers[~self.known[numbers]]).tolist():
-            self._fill(number)
+        known = self.known[numbers]
+        if not known.all():
+            for number in set(numbers[~known].tolist()):
+                self._fill(number)
 
     def _fill(self, number: int) -> None:
         entries = self._entries[number]

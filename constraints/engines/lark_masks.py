@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -18,11 +18,21 @@ from decodekit.constraints.vocabulary import Vocabulary
 
 FEW: Final = 24
 """So few tokens are read one by one."""
-SORTS: Final = 4_096
-"""How many sorted sets of tokens are remembered."""
+PARTS: Final = 4_096
+"""How many parts of masks are remembered."""
 
 Picked = tuple[Ints, Ints]
 """Tokens, as ranges of the order of the trie."""
+
+
+class Part(NamedTuple):
+    """Tokens of which a rest is to be read. number: equal parts are one object. size: how many tokens."""
+
+    number: int
+    rests: Rests
+    low: Ints
+    high: Ints
+    size: int
 
 
 class Spots(States):
@@ -36,43 +46,54 @@ class Spots(States):
         self.lexemes = Lexemes(machine.tables)
         self._tab = int(machine.tables.indenter.tab_len) if machine.tables.indenter is not None else 0
         self._simple = machine.future.clear and machine.future.plain and not machine.counts
+        self._parts: dict[bytes, Part] = {}
+        self._sorted: dict[tuple[int, int, int], tuple[Sorted, list[tuple[int, Part]]]] = {}
+        self._picked: OrderedDict[tuple[Spot, int], Picked] = OrderedDict()
         root = np.zeros(1, dtype=np.int64)
-        self._all = Rests(root, root, np.zeros(1, dtype=np.bool_))
-        self._known: dict[bytes, int] = {}
-        self._sorted: OrderedDict[tuple[int, int, bytes], Sorted] = OrderedDict()
-        self._stays: OrderedDict[Any, tuple[Picked, list[Leaf]]] = OrderedDict()
+        self._all = self._part(Rests(root, root, np.zeros(1, dtype=np.bool_), b""))
 
     def bits_of(self, state: Hashable) -> Bits:
         """The mask of a spot."""
+        assert isinstance(state, Spot)
         if self.machine.tables.reach:  # what a lexeme may be depends on what was before it
             return super().bits_of(state)
-        assert isinstance(state, Spot)
-        low, high = list[Ints](), list[Ints]()
-        open_: list[tuple[Spot | None, Rests]] = [(state, self._all)]
-        while open_:
-            spot, rests = open_.pop()
-            if spot is None:
-                continue
-            lows, highs = rests.ranges(self.trie)
-            if int((highs - lows).sum()) <= FEW:
-                picked = self._read(spot, lows, highs, rests.at)
-            else:
-                found = self._sort(spot, rests)
-                picked = self._staying(spot, found)
-                open_.extend((self._over(spot, label), rest) for label, rest in found.rests)
-            low.append(picked[0])
-            high.append(picked[1])
-        return self.trie.packed(np.concatenate(low), np.concatenate(high))
+        return self.trie.packed(*self._pick(state, self._all))
 
-    def _sort(self, spot: Spot, rests: Rests) -> Sorted:
+    def _pick(self, spot: Spot, part: Part) -> Picked:
+        """The tokens of a part that may come next."""
+        found = self._picked.get((spot, part.number))
+        if found is not None:
+            return found
+        if part.size <= FEW:
+            found = self._read(spot, part.low, part.high, part.rests.at)
+        else:
+            known, rests = self._sort(spot, part)
+            picked = [self._staying(spot, known)]
+            for label, rest in rests:
+                after = self._over(spot, label)
+                if after is not None:
+                    picked.append(self._pick(after, rest))
+            found = _joined(picked)
+        self._picked[spot, part.number] = found
+        if len(self._picked) > PARTS:
+            self._picked.popitem(last=False)
+        return found
+
+    def _part(self, rests: Rests) -> Part:
+        found = self._parts.get(rests.key)
+        if found is None:
+            low, high = rests.ranges(self.trie)
+            found = self._parts[rests.key] = Part(len(self._parts), rests, low, high, int((high - low).sum()))
+        return found
+
+    def _sort(self, spot: Spot, part: Part) -> tuple[Sorted, list[tuple[int, Part]]]:
         place = self.lexemes.of(spot.place)
         count = spot.count if self.lexemes.counts[place] else -1
-        key = (place, count, rests.key())
+        key = (place, count, part.number)
         found = self._sorted.get(key)
         if found is None:
-            found = self._sorted[key] = sort(self.lexemes, self.trie, place, count, rests, self._tab)
-            if len(self._sorted) > SORTS:
-                self._sorted.popitem(last=False)
+            known = sort(self.lexemes, self.trie, place, count, part.rests, self._tab)
+            found = self._sorted[key] = known, [(label, self._part(rests)) for label, rests in known.rests]
         return found
 
     def _over(self, spot: Spot, label: int) -> Spot | None:
@@ -87,36 +108,36 @@ class Spots(States):
         fresh = self.machine.fresh(*found, b"")
         return self.machine.run(fresh, spot.recent[-back:]) if back else fresh
 
-    def _staying(self, spot: Spot, found: Sorted) -> Picked:
+    def _staying(self, spot: Spot, known: Sorted) -> Picked:
         """The tokens that stay in the lexeme and can be completed."""
-        scanner, key = spot.place.scanner, Any
-        if self._simple:
-            key = (id(found), scanner, self.machine.tables.accepted(spot.stack))
-        else:
-            key = (id(found), spot.stack, spot.layer)
-        known = self._stays.get(key)
-        if known is None:
-            yes, perhaps = list[Leaf](), list[Leaf]()
-            for leaf in found.leaves:
-                if leaf.place == NOTHING:
-                    perhaps.append(leaf)
-                elif not self.lexemes.waits[leaf.place] and self.machine.takes(
-                    spot.stack, spot.layer, self.lexemes.place(scanner, leaf.place), leaf.count
-                ):
-                    yes.append(leaf)
-                else:
-                    perhaps.append(leaf)
-            known = self._stays[key] = _together(yes), perhaps
-        picked, doubtful = known
+        picked, doubtful = self._sure(spot, known)
+        more = [picked]
         for leaf in doubtful:
             if leaf.place == NOTHING:
-                more = (leaf.low, leaf.high) if self.machine.alive(spot) else (leaf.low, leaf.low)
-            elif self._over(spot, leaf.label) is None and not self.lexemes.waits[leaf.place]:
-                continue
-            else:
-                more = self._read(spot, leaf.low, leaf.high, leaf.at)
-            picked = np.concatenate([picked[0], more[0]]), np.concatenate([picked[1], more[1]])
-        return picked
+                if self.machine.alive(spot):
+                    more.append((leaf.low, leaf.high))
+            elif self.lexemes.waits[leaf.place] or self._over(spot, leaf.label) is not None:
+                more.append(self._read(spot, leaf.low, leaf.high, leaf.at))
+        return _joined(more)
+
+    def _sure(self, spot: Spot, known: Sorted) -> tuple[Picked, list[Leaf]]:
+        """Tokens whose open lexeme can be completed without its last match, and those of which that is not said."""
+        scanner = spot.place.scanner
+        key: Any = (scanner, self.machine.tables.accepted(spot.stack)) if self._simple else (spot.stack, spot.layer)
+        found: tuple[Picked, list[Leaf]] | None = known.staying.get(key)
+        if found is None:
+            yes, perhaps = list[Picked](), list[Leaf]()
+            for leaf in known.leaves:
+                if leaf.place == NOTHING or self.lexemes.waits[leaf.place]:
+                    perhaps.append(leaf)
+                    continue
+                place = self.lexemes.place(scanner, leaf.place)
+                if self.machine.takes(spot.stack, spot.layer, place, leaf.width):
+                    yes.append((leaf.low, leaf.high))
+                else:
+                    perhaps.append(leaf)
+            found = known.staying[key] = _joined(yes), perhaps
+        return found
 
     def _read(self, spot: Spot, low: Ints, high: Ints, at: Ints) -> Picked:
         """Tokens one by one."""
@@ -130,9 +151,9 @@ class Spots(States):
         return found, found + 1
 
 
-def _together(leaves: list[Leaf]) -> Picked:
+def _joined(parts: list[Picked]) -> Picked:
+    parts = [part for part in parts if len(part[0])]
+    if len(parts) == 1:
+        return parts[0]
     none = np.zeros(0, dtype=np.int64)
-    return (
-        np.concatenate([none, *(leaf.low for leaf in leaves)]),
-        np.concatenate([none, *(leaf.high for leaf in leaves)]),
-    )
+    return np.concatenate([none, *(part[0] for part in parts)]), np.concatenate([none, *(part[1] for part in parts)])

@@ -9,7 +9,7 @@ the lexeme with the same match are sorted again in the same way, from where the 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,16 +27,13 @@ Flags = npt.NDArray[np.bool_]
 
 class Rests(NamedTuple):
     """Tokens of which only a rest is to be read. Item i: those below node[i] of the trie (those that end there, where
-    `only`), from their byte at[i] on.
+    `only`), from their byte at[i] on. key: equal for equal ones.
     """
 
     node: Ints
     at: Ints
     only: Flags
-
-    def key(self) -> bytes:
-        """Equal for equal ones."""
-        return self.node.tobytes() + self.at.tobytes() + self.only.tobytes()
+    key: bytes
 
     def ranges(self, trie: FlatTrie) -> tuple[Ints, Ints]:
         """Where its tokens stand in the order of the trie."""
@@ -46,12 +43,12 @@ class Rests(NamedTuple):
 class Leaf(NamedTuple):
     """Tokens that stay in the lexeme: order[low[i]:high[i]] of the trie, read from their byte at[i] on.
 
-    place: where they end. label: what matched last within them (:func:`label_of`). count: width of their last line.
+    place: where they end. label: what matched last within them (:func:`label_of`). width: of their last line.
     """
 
     place: int
     label: int
-    count: int
+    width: int
     low: Ints
     high: Ints
     at: Ints
@@ -59,29 +56,23 @@ class Leaf(NamedTuple):
 
 @dataclass
 class Sorted:
-    """leaves: tokens that stay in the lexeme. rests: by the match with which tokens end the lexeme, what is left of them."""
+    """What a place makes of some tokens.
+
+    leaves: those that stay in the lexeme. rests: what is left of those that end it, by the match with which they do.
+    staying: what the parser has been found to take of the leaves (:mod:`decodekit.constraints.engines.lark_masks`).
+    """
 
     leaves: list[Leaf] = field(default_factory=list)
     rests: list[tuple[int, Rests]] = field(default_factory=list)
+    staying: dict[Any, Any] = field(default_factory=dict)
 
 
-class _Front(NamedTuple):
-    """Items of a walk: `at` bytes of the way to `node` are read, and led to `place`. label: the last match; since: where
-    the token's rest begins if the lexeme ends there. base: where the walk began. count: width of the last line.
-    """
+NODE, AT, ONLY, PLACE, LABEL, SINCE, BASE, COUNT = range(8)
+"""Rows of a front. Its columns are items of a walk: `at` bytes of the way to `node` are read, and led to `place`.
 
-    node: Ints
-    at: Ints
-    only: Flags
-    place: Ints
-    label: Ints
-    since: Ints
-    base: Ints
-    count: Ints
-
-    def take(self, which: Ints | Flags) -> _Front:
-        """Some of them."""
-        return _Front(*(each[which] for each in self))
+label: the last match; since: where the token's rest begins if the lexeme ends there. base: where the walk began.
+count: width of the last line. only: whether the tokens that go on behind the node are not meant.
+"""
 
 
 def label_of(key: int) -> tuple[int, int, int]:
@@ -92,11 +83,10 @@ def label_of(key: int) -> tuple[int, int, int]:
 def sort(lexemes: Lexemes, trie: FlatTrie, place: int, count: int, rests: Rests, tab: int) -> Sorted:
     """Sort `rests` from a place inside a lexeme whose last line is `count` wide (-1: it has no line break)."""
     many = len(rests.node)
-    front = _Front(
-        *rests, *(np.full(many, value) for value in (place, NOTHING)), rests.at, rests.at, np.full(many, count)
-    )
+    same = (np.full(many, value) for value in (place, NOTHING))
+    front = np.stack([rests.node, rests.at, rests.only, *same, rests.at, rests.at, np.full(many, count)])
     walk = _Walk(lexemes, trie, tab)
-    while len(front.node):
+    while front.shape[1]:
         front = walk.onward(front)
     return walk.outcome()
 
@@ -104,101 +94,92 @@ def sort(lexemes: Lexemes, trie: FlatTrie, place: int, count: int, rests: Rests,
 class _Walk:
     def __init__(self, lexemes: Lexemes, trie: FlatTrie, tab: int) -> None:
         self.lexemes, self.trie, self.tab = lexemes, trie, tab
-        self._stay: list[tuple[_Front, Ints, Ints]] = []
-        self._over: list[_Front] = []
+        self._stay: list[tuple[Ints, Ints, Ints]] = []
+        self._over: list[Ints] = []
 
-    def onward(self, front: _Front) -> _Front:
+    def onward(self, front: Ints) -> Ints:
         """One byte further; what ends on the way is kept for :meth:`outcome`."""
-        here = front.at == self.trie.depth[front.node]
+        self.lexemes.fill(front[PLACE])
+        here = front[AT] == self.trie.depth[front[NODE]]
         if here.all():
             return self._read(self._opened(front))
-        return self._read(_joined(front.take(~here), self._opened(front.take(here))))
+        return self._read(np.concatenate([front[:, ~here], self._opened(front[:, here])], axis=1))
 
-    def _opened(self, front: _Front) -> _Front:
+    def _opened(self, front: Ints) -> Ints:
         """From nodes to their children; tokens that end here, and subtrees that the place swallows whole, are done."""
-        trie, lexemes = self.trie, self.lexemes
-        lexemes.fill(front.place)
-        low, own, high = trie.low[front.node], trie.own[front.node], trie.high[front.node]
-        more = (high > own) & ~front.only
-        loops = ((trie.below[front.node] & ~lexemes.loop[front.place]) == 0).all(axis=1) & more
-        loops &= ~lexemes.counts[front.place]
+        trie, lexemes, node, place = self.trie, self.lexemes, front[NODE], front[PLACE]
+        low, own = trie.low[node], trie.own[node]
         ends = own > low
-        dead = ends & lexemes.dead[front.place] & (front.at > front.base)
-        if dead.any():
-            over = front.take(dead)
-            self._over.append(over._replace(only=np.ones(len(over.node), dtype=np.bool_)))
-            ends &= ~dead
         if ends.any():
-            still = front.take(ends)
-            place = np.where(still.at == still.base, NOTHING, still.place)
-            self._stay.append((still._replace(place=place), low[ends], own[ends]))
+            dead = ends & lexemes.dead[place] & (front[AT] > front[BASE])
+            if dead.any():
+                over = front[:, dead]
+                over[ONLY] = 1
+                self._over.append(over)
+                ends &= ~dead
+            still = front[:, ends]
+            still[PLACE, still[AT] == still[BASE]] = NOTHING
+            self._stay.append((still, low[ends], own[ends]))
+        more = (trie.children[node] > 0) & (front[ONLY] == 0)
+        left = more & ((trie.below[node] & ~lexemes.loop[place]).any(axis=1) | lexemes.counts[place])
+        loops = more & ~left
         if loops.any():
-            self._stay.append((self._matched(front.take(loops), front.at[loops]), own[loops], high[loops]))
-            more &= ~loops
-        left = front.take(more)
-        child, parents = trie.expand(left.node)
-        return left.take(parents)._replace(node=child)
+            inner = front[:, loops]
+            self._stay.append((self._matched(inner), own[loops], trie.high[node[loops]]))
+        child, parents = trie.expand(node[left])
+        after = front[:, np.flatnonzero(left)[parents]]
+        after[NODE] = child
+        return after
 
-    def _read(self, front: _Front) -> _Front:
+    def _read(self, front: Ints) -> Ints:
         """The next byte on the way to each node."""
-        if not len(front.node):
-            return front
-        trie, lexemes = self.trie, self.lexemes
-        byte = trie.text[trie.begin[front.node] + front.at].astype(np.int64)
-        lexemes.fill(front.place)
-        after = lexemes.next[front.place, byte].astype(np.int64)
-        over = after < 0
-        if over.any():
-            self._over.append(front.take(over))
-            front, after, byte = front.take(~over), after[~over], byte[~over]
-        return self._matched(self._counted(front._replace(place=after), byte), front.at + 1)
+        byte = self.trie.text[self.trie.begin[front[NODE]] + front[AT]]
+        after = self.lexemes.next[front[PLACE], byte]
+        good = after >= 0
+        if not good.all():
+            self._over.append(front[:, ~good])
+            front, after, byte = front[:, good], after[good], byte[good]
+        front[PLACE] = after
+        front[AT] += 1
+        if self.tab:
+            self._count(front, byte)
+        return self._matched(front)
 
-    def _matched(self, front: _Front, at: Ints) -> _Front:
-        """With what the places have just matched, `at` bytes into the tokens."""
-        match = self.lexemes.match[front.place]
-        hits = match >= 0
-        if not hits.any():
-            return front._replace(at=at)
-        begin = at - self.lexemes.age[front.place]
-        back = np.maximum(front.base - begin, 0)
-        key = (match * BACK + back) * WIDE + np.minimum(front.count + 1, WIDE - 1)
-        return front._replace(
-            at=at,
-            label=np.where(hits, key, front.label),
-            since=np.where(hits, np.maximum(begin, front.base), front.since),
-        )
+    def _matched(self, front: Ints) -> Ints:
+        """With what the places have just matched."""
+        match = self.lexemes.match[front[PLACE]]
+        hits = np.flatnonzero(match >= 0)
+        if len(hits):
+            begin = front[AT, hits] - self.lexemes.age[front[PLACE, hits]]
+            back = np.maximum(front[BASE, hits] - begin, 0)
+            wide = np.minimum(front[COUNT, hits] + 1, WIDE - 1)
+            front[LABEL, hits] = (match[hits] * BACK + back) * WIDE + wide
+            front[SINCE, hits] = begin + back
+        return front
 
-    def _counted(self, front: _Front, byte: Ints) -> _Front:
+    def _count(self, front: Ints, byte: npt.NDArray[np.uint8]) -> None:
         """As :meth:`decodekit.constraints.engines.lark_layers.Indented.count`."""
-        counts = self.lexemes.counts[front.place]
-        if not counts.any():
-            return front if (front.count < 0).all() else front._replace(count=np.full(len(byte), -1))
-        wide = front.count + np.where(byte == 9, self.tab, byte == 32)
-        count = np.where(byte == 10, 0, np.where(front.count < 0, -1, wide))
-        return front._replace(count=np.where(counts, count, -1))
+        wide = front[COUNT] + np.where(byte == 9, self.tab, byte == 32)
+        count = np.where(byte == 10, 0, np.where(front[COUNT] < 0, -1, wide))
+        front[COUNT] = np.where(self.lexemes.counts[front[PLACE]], count, -1)
 
     def outcome(self) -> Sorted:
         """What was found, grouped."""
         out = Sorted()
         if self._stay:
-            front = _joined(*(each for each, _, _ in self._stay))
+            front = np.concatenate([each for each, _, _ in self._stay], axis=1)
             low, high = (np.concatenate([each[n] for each in self._stay]) for n in (1, 2))
-            for which in _groups(front.place, front.label, front.count):
-                one = which[0]
-                key = int(front.place[one]), int(front.label[one]), int(front.count[one])
-                out.leaves.append(Leaf(*key, low[which], high[which], front.base[which]))
+            for which in _groups(front[PLACE], front[LABEL], front[COUNT]):
+                one = front[:, which[0]].tolist()
+                leaf = Leaf(one[PLACE], one[LABEL], one[COUNT], low[which], high[which], front[BASE, which])
+                out.leaves.append(leaf)
         if self._over:
-            front = _joined(*self._over)
-            for which in _groups(front.label):
-                part = front.take(which[np.argsort(front.node[which], kind="stable")])
-                out.rests.append((int(part.label[0]), Rests(part.node, part.since, part.only)))
+            front = np.concatenate(self._over, axis=1)
+            for which in _groups(front[LABEL]):
+                part = front[:, which[np.argsort(front[NODE, which], kind="stable")]]
+                rests = Rests(part[NODE], part[SINCE], part[ONLY] > 0, part[[NODE, SINCE, ONLY]].tobytes())
+                out.rests.append((int(part[LABEL, 0]), rests))
         return out
-
-
-def _joined(*fronts: _Front) -> _Front:
-    if len(fronts) == 1:
-        return fronts[0]
-    return _Front(*(np.concatenate(each) for each in zip(*fronts, strict=True)))
 
 
 def _groups(*keys: Ints) -> list[Ints]:
@@ -207,4 +188,4 @@ def _groups(*keys: Ints) -> list[Ints]:
     changes = np.zeros(len(order), dtype=np.bool_)
     for key in keys:
         changes[1:] |= np.diff(key[order]) != 0
-    return np.split(order, np.flatnonzero(changes))
+    return np.split(order, np.flatnonzero(changes)) if len(order) else []

@@ -66,7 +66,7 @@ class Tables:
         self.first_state, self.last_state = table.start_states[self.start_name], table.end_states[self.start_name]
         conf = lark.parser.lexer_conf
         self.ignored = frozenset(conf.ignore)
-        self.indenter = conf.postlex
+        self.indenter: Any = conf.postlex
         self._flags = int(conf.g_regex_flags)
         self._terminals: dict[str, Terminal] = {}
         self._scanners: dict[int, Scanner] = {}
