@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 import decodekit as dk
 from decodekit.corpus import Automaton, Reading
@@ -18,6 +19,7 @@ from decodekit.lookup import earlier
 from decodekit.models.zoo.data import json_examples
 from decodekit.pacing import Pace
 from decodekit.roles import Proposal
+from decodekit.rows import Rows
 from decodekit.testing.oracle import rows_of
 
 TEXT = st.lists(st.integers(0, 2), min_size=1, max_size=14)
@@ -103,10 +105,32 @@ def test_a_pace_follows_what_stood() -> None:
         guess = torch.full_like(at, 2).masked_fill(torch.arange(9) >= count[:, None], -1)
         pace.asked(rows, Proposal(at, guess))
         stood = torch.stack([count[0], torch.tensor(0)])  # all of the first row's, none of the second's
-        rows.commit(at, torch.full_like(at, 2), torch.arange(9) <= stood[:, None])
+        said = torch.full_like(at, 2).masked_fill(torch.arange(9) == stood[:, None], 3)
+        rows.commit(at, said, torch.arange(9) <= stood[:, None])
     assert pace.length(rows).tolist() == [8, 1]
     rows.fork(torch.tensor([1, 0]))
     assert pace.length(rows).tolist() == [1, 8]
+
+
+def offered(pace: Pace, rows: Rows, guess: int, count: Tensor) -> None:
+    """`count` [R] guesses of one token a row, told to the pace."""
+    at = rows.n[:, None] + torch.arange(5)
+    pace.asked(rows, Proposal(at, torch.full_like(at, guess).masked_fill(torch.arange(5) >= count[:, None], -1)))
+
+
+def test_paces_learn_apart_from_what_became_of_their_own_guesses() -> None:
+    """Two of them over the same rows, one of which is asked in some rounds only, and guesses wrongly."""
+    rows = rows_of([[1], [1]])
+    rows.limit = rows.limit + 500
+    right, wrong = Pace(4, 0.05), Pace(4, 0.05)
+    for number in range(40):
+        offered(right, rows, 2, right.length(rows))
+        if number % 3 == 0:
+            offered(wrong, rows, 3, wrong.length(rows))  # as a part of longest_of whose guess was not taken
+        at = rows.n[:, None] + torch.arange(3)
+        rows.commit(at, torch.full_like(at, 2), torch.ones_like(at, dtype=torch.bool))
+    assert right.length(rows).tolist() == [4, 4]
+    assert wrong.length(rows).tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("cost", [0.0, 0.1, 0.5, 1.5])
