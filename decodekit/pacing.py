@@ -82,15 +82,18 @@ class Pace:
 
 def cost_ratio(draft: Model, target: Model) -> float:
     """Of one draft step over one target pass: parameters, which decide it where memory does; a guess if unknown."""
-    mine, its = _parameters(draft), _parameters(target)
+    mine, its = (_read(hf) if (hf := getattr(one, "hf", None)) is not None else 0 for one in (draft, target))
     return mine / its if mine and its else UNKNOWN
 
 
-def _parameters(model: Any) -> int:
-    """Without input embeddings, of which a pass reads one line a token."""
-    hf = getattr(model, "hf", None)
-    if hf is None:
-        return 0
+def share(head: Any, target: Any) -> float:
+    """The same for a `head` (a module) that guesses through the output layer of the transformers model `target`."""
+    out = target.get_output_embeddings().weight.numel()
+    return float((sum(one.numel() for one in head.parameters()) + out) / _read(target))
+
+
+def _read(hf: Any) -> int:
+    """Parameters that a pass reads: all but input embeddings of their own, of which it reads one line a token."""
     total = sum(one.numel() for one in hf.parameters())
     tied = getattr(hf.config, "tie_word_embeddings", False)
     return int(total if tied else total - hf.get_input_embeddings().weight.numel())

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import decodekit as dk
-from decodekit.corpus import Automaton, Reading
+from decodekit.corpus import KEPT, Automaton, Reading, automaton
 from decodekit.errors import DecodekitError, OptionError
 from decodekit.lookup import earlier
+from decodekit.models.load import load
 from decodekit.models.zoo.data import json_examples
 from decodekit.pacing import Pace
 from decodekit.roles import Proposal
@@ -160,6 +161,20 @@ def test_a_corpus_of_answers_saves_passes(tmp_path: Path) -> None:
     assert passes[0] < own.cost.calls
 
 
+def test_a_corpus_is_built_once_and_again_when_its_file_changes(tmp_path: Path) -> None:
+    model, path = load("zoo:base"), tmp_path / "answers.txt"
+    path.write_text("one two three")
+    first = automaton(str(path), model, "suffix")
+    assert automaton(path, model, "suffix") is first
+    path.write_text("four five six seven")
+    assert automaton(str(path), model, "suffix") is not first
+    listed = automaton(["a b", [1, 2]], model, "suffix")
+    assert automaton(("a b", (1, 2)), model, "suffix") is listed
+    for number in range(KEPT):
+        automaton([[number]], model, "suffix")
+    assert automaton(["a b", [1, 2]], model, "suffix") is not listed
+
+
 def test_the_trace_says_who_guessed() -> None:
     prompts = [one.prompt for one in json_examples("heldout", 4, 5)]
     strategy = "first_of([ngram(), speculative('zoo:draft')]) | sample"
@@ -186,6 +201,9 @@ def test_bad_input_is_refused_in_a_sentence(tmp_path: Path) -> None:
     refused("the corpus is empty", OptionError, [dk.suffix(corpus=[]), dk.sample()])
     refused("cannot be read", OptionError, f"suffix({str(tmp_path / 'none.txt')!r}) | sample")
     refused("line 2 of .* is no text", OptionError, f"suffix({str(broken)!r}) | sample")
+    refused("is no list of texts", OptionError, [dk.suffix(corpus=5), dk.sample()])
+    refused("is no list of texts", OptionError, [dk.suffix(corpus=[[1, "a"]]), dk.sample()])
+    refused("the token 99999, and .* give its own", OptionError, [dk.suffix(corpus=[[1, 99999]]), dk.sample()])
     refused("give two at least", OptionError, "first_of([ngram()]) | sample")
     refused("is no proposer of guesses alone", OptionError, "first_of([ngram(), sample()]) | sample")
     refused("is no proposer of guesses alone", OptionError, "longest_of([ngram(), ete()]) | sample")
