@@ -39,7 +39,7 @@ class Future:
         self.plain = not _conflicts(tables)
         self._words: dict[str, list[bytes]] = {}
         self._checked: dict[tuple[Scanner, Seam], bool] = {}
-        self._gaps = [word for name in sorted(tables.ignored) for word in self.words(name)[:2]]
+        self._gaps = list(dict.fromkeys(gap for name in sorted(tables.ignored) for gap in self._between(name)))
         self.clear = self._all_clear()
 
     def words(self, name: str) -> list[bytes]:
@@ -61,6 +61,16 @@ class Future:
                             found.append(bytes([byte]) + more)
             self._words[name] = sorted(found, key=lambda word: (len(word), word))[:WORDS]
         return self._words[name]
+
+    def _between(self, name: str) -> list[bytes]:
+        """Texts of an ignored terminal: single bytes, of which one may end what another would not, and two more."""
+        definition = self.tables.lark.parser.lexer_conf.terminals_by_name.get(name)
+        if definition is None:
+            return []
+        terminal = self.tables.terminal(definition)
+        start = terminal.start(b"", False)
+        single = [bytes([b]) for b in range(128) if (after := terminal.step(start, b)) is not None and after.hit]
+        return [*single, *self.words(name)[:2]]
 
     def follows(self, place: Place, stack: Stack) -> bool:
         """Whether all that the parser may want after `stack` can be written although `place` could read on."""
@@ -134,19 +144,24 @@ class Future:
 
     def completed(self, stack: Stack) -> bool:
         """Whether some terminals lead from `stack` to the end, lexing aside; shorter stacks are tried first."""
-        tick, seen = count(), {stack}
+        tick, came = count(), dict[Stack, Stack | None]({stack: None})
         open_: list[tuple[int, int, Stack]] = [(stack.height, next(tick), stack)]
         while open_:
             _, _, here = heapq.heappop(open_)
-            if self.tables.ends(here):
+            if here.completed or self.tables.ends(here):
+                back: Stack | None = here
+                while back is not None:
+                    back.completed, back = True, came[back]
                 return True
             for name in self.tables.accepted(here):
                 after = self.tables.feed(here, name)
-                if after is not None and after not in seen:
-                    seen.add(after)
+                if after is not None and after not in came and after.completed is not False:
+                    came[after] = here
                     heapq.heappush(open_, (after.height, next(tick), after))
-            if len(seen) > STACKS:
+            if len(came) > STACKS:
                 return True
+        for here in came:
+            here.completed = False
         return False
 
 

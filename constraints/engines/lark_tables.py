@@ -60,7 +60,7 @@ class Tables:
         self.start_name = _start(lark, start)
         table = lark.parser.parser._parse_table
         self.rows: dict[int, dict[str, tuple[bool, Any]]] = {
-            state: {name: _action(action, arg) for name, (action, arg) in row.items()}
+            state: {str(name): _action(action, arg) for name, (action, arg) in row.items()}
             for state, row in table.states.items()
         }
         self.first_state, self.last_state = table.start_states[self.start_name], table.end_states[self.start_name]
@@ -175,7 +175,7 @@ class Tables:
 def _action(action: Any, arg: Any) -> tuple[bool, Any]:
     if str(action) == "Shift":
         return True, arg
-    return False, (len(arg.expansion), arg.origin.name)
+    return False, (len(arg.expansion), str(arg.origin.name))
 
 
 def _start(lark: Lark, start: str | None) -> str:
