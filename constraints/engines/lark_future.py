@@ -15,6 +15,7 @@ from typing import Any, Final
 from lark.parsers.lalr_analysis import LALR_Analyzer
 
 from decodekit.constraints.engines.lark_automaton import State, Terminal
+from decodekit.constraints.engines.lark_completion import Completion
 from decodekit.constraints.engines.lark_scanner import Place, Scanner
 from decodekit.constraints.engines.lark_tables import QUOTED, Stack, Tables
 
@@ -37,6 +38,7 @@ class Future:
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
         self.plain = not _conflicts(tables)
+        self.completion = None if self.plain else Completion(tables)
         self._words: dict[str, list[bytes]] = {}
         self._checked: dict[tuple[Scanner, Seam], bool] = {}
         self._gaps = list(dict.fromkeys(gap for name in sorted(tables.ignored) for gap in self._between(name)))
@@ -143,7 +145,14 @@ class Future:
         return True
 
     def completed(self, stack: Stack) -> bool:
-        """Whether some terminals lead from `stack` to the end, lexing aside; shorter stacks are tried first."""
+        """Whether some terminals lead from `stack` to the end, lexing aside."""
+        if self.completion is None:
+            return True
+        found = self.completion.completes(stack)
+        return self._searched(stack) if found is None else found
+
+    def _searched(self, stack: Stack) -> bool:
+        """:meth:`completed` by trying, shorter stacks first; True too where the bound is met."""
         tick, came = count(), dict[Stack, Stack | None]({stack: None})
         open_: list[tuple[int, int, Stack]] = [(stack.height, next(tick), stack)]
         while open_:

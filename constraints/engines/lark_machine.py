@@ -53,6 +53,7 @@ class Reader:
         self.future = Future(tables)
         self.unknown = 0
         self._spots: dict[Any, Spot] = {}
+        self._names: dict[Any, frozenset[str]] = {}
         self._root = Stack(tables.first_state, None, 0)
 
     def first(self) -> Spot:
@@ -148,6 +149,23 @@ class Reader:
         if spot.fate is None:
             spot.fate = self._alive(spot)
         return spot.fate
+
+    def onward(self, spot: Spot) -> frozenset[str] | None:
+        """The names by which an open lexeme is taken and leads to an end, newlines aside; None where texts decide."""
+        if not self.future.clear:
+            return None
+        tables, layer = self.tables, self.layer
+        if self.future.plain and not self.counts:
+            return tables.accepted(spot.stack) | tables.ignored
+        key = (spot.stack, spot.layer)
+        found = self._names.get(key)
+        if found is None:
+            taken = ((name, layer.take(spot.stack, spot.layer, name, 0)) for name in tables.accepted(spot.stack))
+            good = {name for name, after in taken if after is not None and self._onward(after[0])}
+            if self._onward(spot.stack):
+                good |= tables.ignored
+            found = self._names[key] = frozenset(good)
+        return found
 
     def takes(self, stack: Stack, layer: Any, place: Place, count: int) -> bool:
         """Whether some text completes an open lexeme that has not matched before, and that nothing waits for."""

@@ -45,7 +45,6 @@ class Spots(States):
         self.trie = flat_trie(vocabulary)
         self.lexemes = Lexemes(machine.tables)
         self._tab = int(machine.tables.indenter.tab_len) if machine.tables.indenter is not None else 0
-        self._simple = machine.future.clear and machine.future.plain and not machine.counts
         self._parts: dict[bytes, Part] = {}
         self._sorted: dict[tuple[int, int, int], tuple[Sorted, list[tuple[int, Part]]]] = {}
         self._picked: OrderedDict[tuple[Spot, int], Picked] = OrderedDict()
@@ -116,23 +115,36 @@ class Spots(States):
             if leaf.place == NOTHING:
                 if self.machine.alive(spot):
                     more.append((leaf.low, leaf.high))
+            elif self._breaks(spot, leaf):
+                more.append((leaf.low, leaf.high))
             elif self.lexemes.waits[leaf.place] or self._over(spot, leaf.label) is not None:
                 more.append(self._read(spot, leaf.low, leaf.high, leaf.at))
         return _joined(more)
 
+    def _breaks(self, spot: Spot, leaf: Leaf) -> bool:
+        """Whether the lexeme may become a newline, whose width matters, and be completed."""
+        if not self.lexemes.counts[leaf.place] or self.lexemes.waits[leaf.place]:
+            return False
+        place = self.lexemes.place(spot.place.scanner, leaf.place)
+        return self.machine.takes(spot.stack, spot.layer, place, leaf.width)
+
     def _sure(self, spot: Spot, known: Sorted) -> tuple[Picked, list[Leaf]]:
         """Tokens whose open lexeme can be completed without its last match, and those of which that is not said."""
-        scanner = spot.place.scanner
-        key: Any = (scanner, self.machine.tables.accepted(spot.stack)) if self._simple else (spot.stack, spot.layer)
+        scanner, names = spot.place.scanner, self.machine.onward(spot)
+        key: Any = (spot.stack, spot.layer) if names is None else (scanner, names)
         found: tuple[Picked, list[Leaf]] | None = known.staying.get(key)
         if found is None:
             yes, perhaps = list[Picked](), list[Leaf]()
             for leaf in known.leaves:
-                if leaf.place == NOTHING or self.lexemes.waits[leaf.place]:
+                if leaf.place == NOTHING or self.lexemes.waits[leaf.place] or self.lexemes.counts[leaf.place]:
                     perhaps.append(leaf)
                     continue
                 place = self.lexemes.place(scanner, leaf.place)
-                if self.machine.takes(spot.stack, spot.layer, place, leaf.width):
+                if names is None:
+                    sure = self.machine.takes(spot.stack, spot.layer, place, leaf.width)
+                else:
+                    sure = any(name in names and place.can(name) for name in place.names())
+                if sure:
                     yes.append((leaf.low, leaf.high))
                 else:
                     perhaps.append(leaf)

@@ -59,11 +59,15 @@ class Place:
             found = dict[str, None]()
             for n, state in self.entries:
                 name = self.scanner.terminals[n].name
+                found[name] = None
                 if name in self.scanner.words and state.words:
                     found.update(dict.fromkeys(self.scanner.words[name]))
-                found[name] = None
             self._names = tuple(found)
         return self._names
+
+    def learn(self, labels: set[str]) -> None:
+        """`labels` are all that it can become."""
+        self._labels = {name: name in labels for name in self.scanner.names}
 
     def can(self, label: str) -> bool:
         """Whether the lexeme can still become a `label`, by bytes that are yet to come."""
@@ -144,6 +148,9 @@ class Scanner:
         ways = [(n, s) for n, s in place.entries if self.might(n, label)]
         if not ways:
             return False
+        if len(place.entries) == 1:  # nothing else can hide it
+            terminal, state = self.terminals[ways[0][0]], ways[0][1]
+            return any(self.label(terminal.name, spelled) == label for spelled in terminal.spellings(state))
         for n, state in ways:  # the shortest way of the terminal alone is mostly not shadowed
             text = self.terminals[n].shortest(state)
             if text is not None and label in self.passed(place, text):
@@ -179,6 +186,8 @@ class Scanner:
                     open_.append(after)
             if len(seen) > SEARCH:
                 return {label}
+        if label not in out:
+            place.learn(out)
         return out
 
     def bytes_of(self, place: Place) -> list[int]:

@@ -37,6 +37,7 @@ class Stack:
     accepted: frozenset[str] | None = None
     ends: bool | None = None
     completed: bool | None = None
+    waiting: int = 0
     spots: dict[Any, Any] = field(default_factory=dict)
 
     def push(self, state: int) -> Stack:
