@@ -1,10 +1,10 @@
 """Whether a parser stack can come to an end, for tables in which Lark resolved a conflict.
 
-Tables without conflicts only shift what can be completed. Where Lark chose to shift, or one of two rules, a stack may be
-a dead end: `l: "x" l "x" | ` shifts for ever. The parser is a pushdown automaton, so this can be decided: for every state
-and every terminal that waits there it is worked out how its frame can leave the stack again, as the rule that is reduced,
-how many frames below go with it, and the terminals that wait then (summaries, as in the reachability of pushdown systems:
-Bouajjani, Esparza and Maler, 1997). A stack is then taken down frame by frame.
+Tables without conflicts only shift what can be completed. Where Lark chose to shift, or one of two rules, a stack may
+be a dead end: `l: "x" l "x" | ` shifts for ever. The parser is a pushdown automaton, so this can be decided: for every
+state and every terminal that waits there it is worked out how its frame can leave the stack again, as the rule that is
+reduced, how many frames below go with it, and the terminals that wait then (summaries, as in the reachability of
+pushdown systems: Bouajjani, Esparza and Maler, 1997). A stack is then taken down frame by frame.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Ways = dict[tuple[str, int], int]
 
 
 class _Config(NamedTuple):
-    """A stack while one of the terminals `mask` waits. before: where it comes from, by shifting `bit` if that is one."""
+    """A stack while one of the terminals `mask` waits. before: where it comes from, by taking `bit` if it is not 0."""
 
     stack: Stack
     mask: int
@@ -59,6 +59,11 @@ class Completion:
             self._saturate()
         else:
             self._sample()
+        same = dict[frozenset[tuple[tuple[str, int], int]], int]()
+        self.kinds = {  # states without a known way are like no other
+            state: same.setdefault(frozenset(ways.items()), state) if ways else state
+            for state, ways in self.out.items()
+        }
 
     # --- all ways --------------------------------------------------------------------------------------------------
 

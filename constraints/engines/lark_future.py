@@ -31,13 +31,13 @@ Seam = frozenset[tuple[Terminal, State]]
 class Future:
     """What the terminals of a grammar allow after one another.
 
-    plain: whether the tables have no conflict that Lark resolved. clear: whether every terminal of every LALR state can
-    be written there, whatever was before.
+    plain: whether the tables only shift what can be completed: every rule has texts, and Lark resolved no conflict.
+    clear: whether every terminal of every LALR state can be written there, whatever was before.
     """
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
-        self.plain = not _conflicts(tables)
+        self.plain = _productive(tables) and not _conflicts(tables)
         self.completion = None if self.plain else Completion(tables)
         self._words: dict[str, list[bytes]] = {}
         self._checked: dict[tuple[Scanner, Seam], bool] = {}
@@ -144,6 +144,10 @@ class Future:
                     return False
         return True
 
+    def kind(self, state: int) -> int:
+        """A number; stacks of the same kind of state on top of the same frames are completed alike."""
+        return state if self.completion is None else self.completion.kinds[state]
+
     def completed(self, stack: Stack) -> bool:
         """Whether some terminals lead from `stack` to the end, lexing aside."""
         if self.completion is None:
@@ -190,6 +194,17 @@ def _ends(before: Seam, text: bytes) -> bool:
         if here is not None and (here.hit or terminal.lives(here)):
             return False
     return True
+
+
+def _productive(tables: Tables) -> bool:
+    """Whether every rule has a text."""
+    rules: list[Any] = tables.lark.parser.parser_conf.rules
+    good, grown = set[str](), True
+    while grown:
+        before = len(good)
+        good |= {r.origin.name for r in rules if all(each.is_term or each.name in good for each in r.expansion)}
+        grown = len(good) > before
+    return all(each.is_term or each.name in good for r in rules for each in (r.origin, *r.expansion))
 
 
 def _conflicts(tables: Tables) -> bool:

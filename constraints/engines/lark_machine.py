@@ -160,8 +160,15 @@ class Reader:
         key = (spot.stack, spot.layer)
         found = self._names.get(key)
         if found is None:
-            taken = ((name, layer.take(spot.stack, spot.layer, name, 0)) for name in tables.accepted(spot.stack))
-            good = {name for name, after in taken if after is not None and self._onward(after[0])}
+            good, alike = set[str](), dict[Any, bool]()
+            for name in tables.accepted(spot.stack):
+                after = layer.take(spot.stack, spot.layer, name, 0)
+                if after is not None:
+                    like = (after[0].below, self.future.kind(after[0].state))
+                    if like not in alike:
+                        alike[like] = self._onward(after[0])
+                    if alike[like]:
+                        good.add(name)
             if self._onward(spot.stack):
                 good |= tables.ignored
             found = self._names[key] = frozenset(good)
@@ -230,6 +237,8 @@ class Reader:
         out, here = set[int](), spot
         while True:
             out.update(here.place.scanner.bytes_of(here.place))
+            if here.place.waits:  # bytes of a look-ahead are read again by what comes next
+                out.update(self.tables.classes)
             if self.counts:
                 out.update((9, 10, 32))
             if here.other is None:

@@ -24,16 +24,30 @@ class Place:
     """A place inside one lexeme.
 
     entries: (index of the terminal, its state), best first. hit: (bytes since the end, index of the name) of the match
-    that became certain with the last byte, which cuts everything behind it. keep: bytes to remember. dead: whether
-    nothing can match later. number: counts the places of its scanner.
+    that became certain with the last byte, which cuts everything behind it. keep: bytes to remember. waits: whether a
+    match depends on what comes. dead: whether nothing can match later. number: counts the places of its scanner.
     """
 
-    __slots__ = ("_ends", "_labels", "_names", "classes", "dead", "entries", "hit", "keep", "next", "number", "scanner")
+    __slots__ = (
+        "_ends",
+        "_labels",
+        "_names",
+        "classes",
+        "dead",
+        "entries",
+        "hit",
+        "keep",
+        "next",
+        "number",
+        "scanner",
+        "waits",
+    )
 
     def __init__(self, scanner: Scanner, entries: tuple[tuple[int, State], ...], hit: tuple[int, str] | None) -> None:
         self.scanner, self.entries, self.hit, self.dead = scanner, entries, hit, not entries
         self.number = len(scanner.places)
         self.keep = max((state.keep for _, state in entries), default=0)
+        self.waits = any(item[2] >= 0 for _, state in entries for item in state.items)
         self.next: list[Place | bool | None] = [False] * 256
         self._labels: dict[str, bool] = {}
         self._ends: tuple[int, str] | bool | None = False

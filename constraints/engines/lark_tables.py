@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from lark import Lark
@@ -17,6 +18,7 @@ from lark.lexer import BasicLexer, ContextualLexer, UnlessCallback
 from decodekit.constraints.engines.lark_automaton import Terminal
 from decodekit.constraints.engines.lark_regex import Beyond
 from decodekit.constraints.engines.lark_scanner import Scanner
+from decodekit.constraints.engines.lark_threads import cuts
 from decodekit.errors import ConstraintError
 
 END = "$END"
@@ -71,6 +73,8 @@ class Tables:
         self._flags = int(conf.g_regex_flags)
         self._terminals: dict[str, Terminal] = {}
         self._scanners: dict[int, Scanner] = {}
+        self._accepted: dict[tuple[int, ...], frozenset[str]] = {}
+        self._deep: dict[int, int] = {}
         lexer = lark.parser.lexer
         self._lexer = lexer.lexer if conf.postlex else lexer
         if not isinstance(self._lexer, BasicLexer | ContextualLexer):
@@ -108,6 +112,16 @@ class Tables:
             self._terminals[name] = made
         return self._terminals[name]
 
+    @cached_property
+    def classes(self) -> list[int]:
+        """One byte of each class that any terminal tells apart."""
+        edges = {0}
+        for terminal in self._terminals.values():
+            for each in (terminal.program, *(program for _, program in terminal.words)):
+                for op in each.code:
+                    cuts(op, edges)
+        return sorted(edges - {256})
+
     def feed(self, stack: Stack, name: str) -> Stack | None:
         """The stack after terminal `name`: reductions, then a shift; None where the parser refuses it."""
         found: Stack | None
@@ -141,9 +155,40 @@ class Tables:
     def accepted(self, stack: Stack) -> frozenset[str]:
         """The terminals that the parser takes next, by name."""
         if stack.accepted is None:
-            names = (name for name in self.rows[stack.state] if name != END and not name.islower())
-            stack.accepted = frozenset(name for name in names if self.feed(stack, name) is not None)
+            known = self._accepted.get(self._top(stack))
+            stack.accepted = self._looked(stack) if known is None else known
         return stack.accepted
+
+    def _looked(self, stack: Stack) -> frozenset[str]:
+        """What is accepted depends on the frames that reductions uncover: remembered for all stacks with these."""
+        low = stack.height
+        out = list[str]()
+        for name, action in self.rows[stack.state].items():
+            if name == END or name.islower():
+                continue
+            here: Stack = stack
+            found: tuple[bool, Any] | None = action
+            while found is not None and not found[0]:
+                here = self._reduced(here, found[1])
+                low = min(low, here.height - 1)
+                found = self.rows[here.state].get(name)
+            if found is not None:
+                out.append(name)
+        deep = stack.height - low
+        if deep > self._deep.get(stack.state, 0):
+            self._deep[stack.state] = deep
+        accepted = self._accepted[self._top(stack)] = frozenset(out)
+        return accepted
+
+    def _top(self, stack: Stack) -> tuple[int, ...]:
+        """The frames at the top of a stack, as many as matter for its state, as far as is known."""
+        out, here = [stack.state], stack.below
+        for _ in range(self._deep.get(stack.state, 0)):
+            if here is None:
+                break
+            out.append(here.state)
+            here = here.below
+        return tuple(out)
 
     def _reduced(self, stack: Stack, rule: tuple[int, str]) -> Stack:
         here = stack
