@@ -97,40 +97,6 @@ class Terminal:
             state.suffix = self._shortest(state)
         return state.suffix
 
-    def spellings(self, state: State) -> set[frozenset[str]]:
-        """The spellings of all matches that some text leads to."""
-        if state.spelled is None:
-            self._spread_spellings(state)
-        return state.spelled or set()
-
-    def _spread_spellings(self, state: State) -> None:
-        """For all states that `state` leads to, from the matches backwards."""
-        before: dict[State, list[State]] = {state: []}
-        open_, changed = [state], list[State]()
-        while open_:
-            here = open_.pop()
-            here.spelled = set()
-            for byte in self.bytes_of(here):
-                after = self.step(here, byte)
-                if after is None:
-                    continue
-                if after.hit:
-                    here.spelled.add(after.hit[1])
-                if after in before:
-                    before[after].append(here)
-                elif after.spelled is not None:  # known from before
-                    here.spelled |= after.spelled
-                else:
-                    before[after] = [here]
-                    open_.append(after)
-            changed.append(here)
-        while changed:
-            here = changed.pop()
-            for each in before[here]:
-                if here.spelled and each.spelled is not None and not here.spelled <= each.spelled:
-                    each.spelled |= here.spelled
-                    changed.append(each)
-
     def _shortest(self, state: State) -> bytes | None:
         open_, seen = deque([(state, b"")]), {state}
         while open_:

@@ -81,8 +81,8 @@ class Completion:
         changed = True
         while changed:
             changed = False
-            for (state, bit), (rule, to) in moves.items():
-                first = [(rule, 0, bit)] if rule is not None else [(r, n, m) for (r, n), m in self.out[to].items()]
+            for (state, bit), (empty, to) in moves.items():
+                first = [(r, n, m) for (r, n), m in self.out[to].items()] if empty is None else [(empty, 0, bit)]
                 ways = self._closed(state, first)
                 if ways != self._by[state, bit]:
                     changed, self._by[state, bit] = True, ways
@@ -122,7 +122,8 @@ class Completion:
 
     def _tried(self, state: int, mask: int) -> Ways:
         """Ways of a state while one of `mask` waits, by the ways of the states after it."""
-        ways, seen = Ways(), {(state,): mask}
+        ways = Ways()
+        seen: dict[tuple[int, ...], int] = {(state,): mask}
         open_: deque[tuple[tuple[int, ...], int]] = deque([((state,), mask)])
         while open_ and len(seen) < (ENOUGH if ways else CONFIGS):
             stack, waits = open_.popleft()

@@ -164,7 +164,7 @@ class Scanner:
             return False
         if len(place.entries) == 1:  # nothing else can hide it
             terminal, state = self.terminals[ways[0][0]], ways[0][1]
-            return any(self.label(terminal.name, spelled) == label for spelled in terminal.spellings(state))
+            return any(self.label(terminal.name, spelled) == label for spelled in spellings(terminal, state))
         for n, state in ways:  # the shortest way of the terminal alone is mostly not shadowed
             text = self.terminals[n].shortest(state)
             if text is not None and label in self.passed(place, text):
@@ -217,3 +217,39 @@ class Scanner:
             after = place.step(byte)
             if after is not None:
                 yield after
+
+
+def spellings(terminal: Terminal, state: State) -> set[frozenset[str]]:
+    """The spellings of all matches that some text leads to from a state of a terminal."""
+    if state.spelled is None:
+        _spread(terminal, state)
+    return state.spelled or set()
+
+
+def _spread(terminal: Terminal, state: State) -> None:
+    """For all states that `state` leads to, from the matches backwards."""
+    before: dict[State, list[State]] = {state: []}
+    open_, changed = [state], list[State]()
+    while open_:
+        here = open_.pop()
+        here.spelled = set()
+        for byte in terminal.bytes_of(here):
+            after = terminal.step(here, byte)
+            if after is None:
+                continue
+            if after.hit:
+                here.spelled.add(after.hit[1])
+            if after in before:
+                before[after].append(here)
+            elif after.spelled is not None:  # known from before
+                here.spelled |= after.spelled
+            else:
+                before[after] = [here]
+                open_.append(after)
+        changed.append(here)
+    while changed:
+        here = changed.pop()
+        for each in before[here]:
+            if here.spelled and each.spelled is not None and not here.spelled <= each.spelled:
+                each.spelled |= here.spelled
+                changed.append(each)
