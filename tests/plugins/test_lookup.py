@@ -17,7 +17,7 @@ from decodekit.corpus import KEPT, Automaton, Reading, automaton
 from decodekit.errors import DecodekitError, OptionError
 from decodekit.lookup import earlier
 from decodekit.models.load import load
-from decodekit.models.zoo.data import json_examples
+from decodekit.models.zoo.data import JSON_SCHEMAS, json_examples
 from decodekit.pacing import Pace
 from decodekit.roles import Proposal
 from decodekit.rows import Rows
@@ -185,6 +185,15 @@ def test_the_trace_says_who_guessed() -> None:
     found = dk.diagnostics.acceptance(out)
     assert set(found.by_word) == {"ngram", "draft"}
     assert dk.Strategy.of(str(dk.Strategy.of(strategy))) == dk.Strategy.of(strategy)
+
+
+def test_forced_text_counts_as_guesses() -> None:
+    """Its word is also the one of a canvas for cells that nothing else qualified for."""
+    prompt = json_examples("heldout", 1, 5)[0].prompt
+    strategy = "first_of([forced(), speculative('zoo:draft')]) | sample"
+    rule = dk.json_schema(JSON_SCHEMAS["order"])
+    out = dk.generate("zoo:base", prompt, strategy=strategy, constraint=rule, max_tokens=60, seed=1)
+    assert set(dk.diagnostics.acceptance(out).by_word) == {"forced", "draft"}
 
 
 def refused(match: str, kind: type[DecodekitError], strategy: Any, **more: Any) -> None:
