@@ -181,6 +181,11 @@ class ArrayRules:
         self.edges = sorted({0, *(at for one in [*self.every, *self.counts] for at in one[:2] if at is not None)})
         self._end: int | bool | None = False
 
+    def far(self) -> int:
+        """The number of items from which on their number makes no difference: past all bounds and tuples."""
+        end = self.end()
+        return max(self.low, self.edges[-1], 0 if end is None else end) + 1
+
     def first(self) -> tuple[int, ...]:
         """Before the first item."""
         return (0,) * len(self.counts)
