@@ -18,10 +18,10 @@ from decodekit.constraints.engines.json_judge import QUIET, Judge
 from decodekit.constraints.engines.json_reader import Layout
 from decodekit.constraints.engines.json_residual import Residual, SchemaMachine
 from decodekit.constraints.engines.llguidance import Grammar, GrammarError
-from decodekit.constraints.engines.states import States
 from decodekit.constraints.json_formats import FORMATS
 from decodekit.constraints.json_source import Source, clip, pointer, read
 from decodekit.constraints.schemas.compile import compiled
+from decodekit.constraints.schemas.masks import JsonStates
 from decodekit.constraints.vocabulary import Vocabulary
 from decodekit.errors import ConstraintError, ConstraintWarning
 from decodekit.kit import Run
@@ -95,7 +95,7 @@ class JsonSchema:
         )
         for said in [] if self.lenient else notes:
             warnings.warn(f"json_schema: {said}; lenient=True says nothing", ConstraintWarning, stacklevel=4)
-        return States(machine, vocabulary)
+        return JsonStates(machine, vocabulary)
 
     def _residual(self, document: Any, vocabulary: Vocabulary) -> Compiled:
         layout = Layout(16, True, self.digits) if self.whitespace == "flexible" else Layout(digits=self.digits)
