@@ -49,16 +49,14 @@ class Machine(Protocol):
 
 
 class Node:
-    """The tokens of a vocabulary that begin alike. ids: those that end here. Its children are made when first asked for.
+    """The tokens of a vocabulary that begin alike. ids: those that end here. Children are made when first asked for.
 
     words: all tokens in order, of which `low` to `high` begin with the first `depth` bytes of the first of them.
     """
 
     __slots__ = ("_depth", "_high", "_low", "_next", "_of", "_words", "ids")
 
-    def __init__(
-        self, words: list[bytes], of: dict[bytes, tuple[int, ...]], low: int, high: int, depth: int
-    ) -> None:
+    def __init__(self, words: list[bytes], of: dict[bytes, tuple[int, ...]], low: int, high: int, depth: int) -> None:
         self._words, self._of, self._high, self._depth = words, of, high, depth
         ends = low < high and len(words[low]) == depth
         self.ids: tuple[int, ...] = of[words[low]] if ends else ()
@@ -72,7 +70,9 @@ class Node:
             self._next, at, words, depth = {}, self._low, self._words, self._depth
             while at < self._high:
                 head = words[at][: depth + 1]
-                above = bisect_left(words, head[:-1] + bytes([head[-1] + 1]), at, self._high) if head[-1] < 255 else None
+                above = (
+                    bisect_left(words, head[:-1] + bytes([head[-1] + 1]), at, self._high) if head[-1] < 255 else None
+                )
                 end = self._high if above is None else above
                 self._next[head[-1]] = Node(words, self._of, at, end, depth + 1)
                 at = end

@@ -7,7 +7,6 @@ vocabulary); only those that close it, a few hundred of any vocabulary, are foll
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Any, Final
@@ -139,7 +138,8 @@ class Closers:
         """(bytes shared with the beginning before, the beginning, what follows the mark with its tokens), in order."""
         last = b""
         for before in sorted(found):
-            self.rests.append((len(os.path.commonprefix([last, before])), before, found[before]))
+            shared = next((i for i, (a, b) in enumerate(zip(last, before, strict=False)) if a != b), len(last))
+            self.rests.append((min(shared, len(before)), before, found[before]))
             last = before
 
     def follow(self, string: String, flags: Flags) -> None:

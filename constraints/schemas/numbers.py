@@ -77,9 +77,9 @@ class NumberRules:
             return False
         if not self._inside(value) or any((value.denominator == 1) != sign for sign in self.int):
             return False
-        if plain is not None and not (self._whole and isinstance(plain, int) and abs(plain) < LARGE):
-            if not math.isfinite(plain) or not self._inside(Fraction(plain), loose=True):
-                return False
+        sure = plain is None or (self._whole and isinstance(plain, int) and abs(plain) < LARGE)
+        if not sure and not (math.isfinite(plain) and self._inside(Fraction(plain), loose=True)):  # type: ignore[arg-type]
+            return False
         return all(self._multiple(value, plain, *one) for one in self.mult)
 
     def _inside(self, value: Fraction, loose: bool = False) -> bool:
