@@ -15,9 +15,10 @@ from decodekit.constraints.base import Bound, vocabulary_for
 from decodekit.constraints.cursor import Compiled
 from decodekit.constraints.engines.llguidance import Grammar, GrammarError
 from decodekit.constraints.json_source import Source, clip, pointer, read
-from decodekit.constraints.schemas.compile import Bounds, compiled, late
+from decodekit.constraints.schemas.compile import compiled, late
 from decodekit.constraints.schemas.masks import JsonStates
 from decodekit.constraints.schemas.remarks import remarks
+from decodekit.constraints.schemas.space import Bounds
 from decodekit.constraints.vocabulary import Vocabulary
 from decodekit.errors import ConstraintError, ConstraintWarning
 from decodekit.kit import Run
@@ -143,8 +144,9 @@ class Json:
 
     def compile(self, vocabulary: Vocabulary) -> Compiled:
         """For one vocabulary."""
-        bounds = {"digits": self.digits, "max_string": self.max_string, "max_items": self.max_items}
-        return JsonSchema(True, self.whitespace, **bounds).compile(vocabulary)
+        return JsonSchema(
+            True, self.whitespace, digits=self.digits, max_string=self.max_string, max_items=self.max_items
+        ).compile(vocabulary)
 
     def bind(self, run: Run) -> Bound:
         """Compiled for the run's model, following its rows."""

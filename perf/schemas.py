@@ -4,8 +4,9 @@
 
 Instances are written compactly, keys in the order in which the data set has them, and read byte by byte. *exact* is a
 schema of which every valid instance is accepted and every invalid one refused. Arms: llguidance alone; `json_schema` as
-it is (llguidance where it can enforce the whole schema, else the machine); `order="any"` (the machine for all). *walks*: random texts (bytes that are allowed; rather closing ones after 20) over the schemas of the
-suite, three each, at most 300 bytes and 10 seconds a schema. *lengths*: one check along an array of 8 kB.
+it is (llguidance where it can enforce the whole schema, else the machine); `order="any"` (the machine for all).
+*walks*: random texts (bytes that are allowed; rather closing ones after 20) over the schemas of the suite, three
+each, at most 300 bytes and 10 seconds a schema. *lengths*: one check along an array of 8 kB.
 JSONSchemaBench: the first 20 schemas of each of 15 groups.
 """
 

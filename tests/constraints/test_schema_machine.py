@@ -228,7 +228,7 @@ def test_masks_are_checks_over_a_real_vocabulary(schema: Any, text: str) -> None
     cursor = made.start()
     every = list(range(len(vocabulary)))
     for at, token in enumerate(vocabulary.spell(text.encode()) or []):
-        if at % 3 != 1:
+        if at % 5 in (1, 3):
             flags = np.unpackbits(cursor.mask().view(np.uint8), count=len(vocabulary), bitorder="little")
             assert np.array_equal(flags.astype(bool), np.array(cursor.allows_many(every))), text[:at]
         cursor.advance(token)
