@@ -14,6 +14,7 @@ def show(
     traces: Annotated[list[Path], typer.Argument(help="Trace files; several stand side by side on the page.")],
     html: Annotated[Path | None, typer.Option(help="Write one HTML page here instead of printing.")] = None,
     colour: Annotated[str, typer.Option(help="surprise, entropy, kurtosis, weight, layers or round.")] = "surprise",
+    acceptance: Annotated[bool, typer.Option("--acceptance", help="Print how guesses fared instead.")] = False,
 ) -> None:
     """Show traces: tokens coloured by what the model thought of them, refused guesses, particles, canvases."""
     from decodekit.trace import Trace
@@ -21,6 +22,9 @@ def show(
 
     if colour not in COLOURS:
         raise OptionError(f"--colour {colour!r}: choose one of {', '.join(COLOURS)}")
+    if acceptance:
+        _acceptance(traces)
+        return
     names = [path.stem if len(traces) > 1 else "" for path in traces]
     stories = [story(Trace.load(path), name) for path, name in zip(traces, names, strict=True)]
     if html is None:
@@ -40,6 +44,17 @@ def show(
             f"the page cannot be written to {str(html)!r}: {problem.strerror}; check the path"
         ) from None
     typer.echo(f"page: {html}")
+
+
+def _acceptance(traces: list[Path]) -> None:
+    """By who guessed and by place; the gain leaves out what drafts cost, which no trace knows."""
+    from rich.console import Console
+
+    from decodekit.acceptance import acceptance
+    from decodekit.trace import Trace
+
+    for path in traces:
+        Console(highlight=False).print(acceptance(Trace.load(path)).table())
 
 
 def scores() -> None:

@@ -1,4 +1,4 @@
-"""How a population fared: effective sample size, evidence and ancestry, read off a trace."""
+"""How a population fared (effective sample size, evidence, ancestry), and how guesses did, read off a trace."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from decodekit.acceptance import Acceptance, acceptance
 from decodekit.errors import DecodekitError
 from decodekit.trace import Array, Trace
+
+__all__ = ["Acceptance", "acceptance", "data", "ess", "figure", "genealogy", "log_evidence"]
 
 
 def ess(trace: Trace, group: int | None = None) -> Array:

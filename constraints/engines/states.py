@@ -135,15 +135,19 @@ class States:
         for ids in self.reached(state):
             flags[list(ids)] = True
 
+    def bits_of(self, state: Hashable) -> Bits:
+        """[ceil(V / 32)] the mask of a state, worked out; read-only."""
+        flags = np.zeros(32 * (len(self.vocabulary) // 32 + 1), dtype=np.bool_)
+        self.mark(state, flags)
+        found = np.packbits(flags, bitorder="little").view(np.uint32)
+        found.flags.writeable = False
+        return found
+
     def mask_of(self, state: Hashable) -> Bits:
         """The mask of a state, from memory or by a walk over the trie."""
         found = self._masks.get(state)
         if found is None:
-            flags = np.zeros(32 * (len(self.vocabulary) // 32 + 1), dtype=np.bool_)
-            self.mark(state, flags)
-            found = np.packbits(flags, bitorder="little").view(np.uint32)
-            found.flags.writeable = False
-            self._masks[state] = found
+            found = self._masks[state] = self.bits_of(state)
             self.built += 1
             if len(self._masks) > MASKS:
                 self._masks.popitem(last=False)
