@@ -43,7 +43,8 @@ class JsonSchema:
 
     engine: "llguidance" (a grammar; keys come in the order of the schema), "machine" (formulas followed byte by byte;
     every keyword of drafts 4 to 2020-12), or "auto": llguidance where it can enforce the whole schema, else machine.
-    order: "any" lets keys come in any order. formats: assert `format`, where it is known; as a mere remark only the
+    order: keys in the order of the "schema", or in "any" (by the machine); None leaves it to the engine: llguidance
+    keeps it, the machine does not. formats: assert `format`, where it is known; as a mere remark only the
     machine takes it. digits, max_string, max_items: the most digits of a number, characters of a string, and items of
     an array (and properties of an object that the schema does not name) where the schema sets no bound of its own; a
     bound, like order="any", needs the machine. Without one its numbers end after 64 digits. lenient: no warnings about
@@ -55,7 +56,7 @@ class JsonSchema:
     schema: Any
     whitespace: Literal["compact", "flexible"] = "compact"
     engine: Literal["auto", "llguidance", "machine"] = "auto"
-    order: Literal["schema", "any"] = "schema"
+    order: Literal["schema", "any"] | None = None
     formats: bool = True
     digits: Annotated[int, Field(ge=1)] | None = None
     max_string: Annotated[int, Field(ge=1)] | None = None
