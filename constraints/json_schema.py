@@ -6,6 +6,7 @@ import json
 import re
 import warnings
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Annotated, Any, Final, Literal
 
 import jsonschema
@@ -75,6 +76,10 @@ class JsonSchema:
 
     def source(self) -> Source:
         """The schema as a document, and the Python type it came from."""
+        return self._read
+
+    @cached_property
+    def _read(self) -> Source:
         return read(self.schema)
 
     def compile(self, vocabulary: Vocabulary) -> Compiled:
