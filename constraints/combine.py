@@ -47,6 +47,16 @@ class AllOf:
     def __post_init__(self) -> None:
         _parts("all_of", self.parts, 1)
 
+    def flat(self) -> list[Tree] | None:
+        """The parts as trees of what automata can do, all of which must hold; None where one is beyond them."""
+        out: list[Tree] = []
+        for part in _parts("all_of", self.parts, 1):
+            found = flat(part)
+            if found is None:
+                return None
+            out += found
+        return out
+
     def compile(self, vocabulary: Vocabulary) -> Compiled:
         """For one vocabulary. Raises ConstraintError where a part does."""
         parts = _parts("all_of", self.parts, 1)
@@ -120,6 +130,16 @@ class NotAtEnd:
     def value(self, text: str) -> str | None:
         """The text itself, or None where it satisfies the part."""
         return text if self.judge(text) else None
+
+
+def flat(part: Any) -> list[Tree] | None:
+    """What automata can do of a part, for canvases: `flat()` if it has that, else its `tree()`; None for nothing."""
+    ask = getattr(part, "flat", None)
+    if callable(ask):
+        found: list[Tree] | None = ask()
+        return found
+    tree = _tree(part)
+    return None if tree is None else [tree]
 
 
 def _tree(part: Any) -> Tree | None:
