@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from decodekit.constraints.base import Bound, vocabulary_for
+from decodekit.constraints.base import Bound
 from decodekit.constraints.cursor import Bits, Compiled, Cursor, explained
 from decodekit.constraints.engines.automaton import Automaton, Both
 from decodekit.constraints.engines.llguidance import Grammar, GrammarError
 from decodekit.constraints.engines.states import utf8
 from decodekit.constraints.engines.together import Together
 from decodekit.constraints.front import constraint_of
+from decodekit.constraints.kept import bound
 from decodekit.constraints.pattern import Either, Tree, written
 from decodekit.constraints.vocabulary import Vocabulary
 from decodekit.errors import ConstraintError
@@ -68,7 +69,7 @@ class AllOf:
 
     def bind(self, run: Run) -> Bound:
         """Compiled for the run's model, following its rows."""
-        return Bound(self.compile(vocabulary_for(run)), run)
+        return bound(self, run)
 
     def judge(self, text: str) -> bool:
         """Whether `text` satisfies every part, by their own judges."""
@@ -100,7 +101,7 @@ class AnyOf:
 
     def bind(self, run: Run) -> Bound:
         """Compiled for the run's model, following its rows."""
-        return Bound(self.compile(vocabulary_for(run)), run)
+        return bound(self, run)
 
     def judge(self, text: str) -> bool:
         """Whether `text` satisfies a part, by its own judge."""
@@ -126,7 +127,7 @@ class NotAtEnd:
 
     def bind(self, run: Run) -> Bound:
         """Compiled for the run's model, following its rows."""
-        return Bound(self.compile(vocabulary_for(run)), run)
+        return bound(self, run)
 
     def judge(self, text: str) -> bool:
         """Whether `text` does not satisfy the part."""

@@ -6,16 +6,18 @@ import json
 import re
 import warnings
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Annotated, Any, Final, Literal
 
 import jsonschema
 from pydantic import Field
 
-from decodekit.constraints.base import Bound, vocabulary_for
+from decodekit.constraints.base import Bound
 from decodekit.constraints.cursor import Compiled
 from decodekit.constraints.engines.llguidance import Grammar, GrammarError
 from decodekit.constraints.flat_schema import flat_schema
 from decodekit.constraints.json_source import Source, clip, pointer, read
+from decodekit.constraints.kept import bound
 from decodekit.constraints.pattern import Tree
 from decodekit.constraints.schemas.compile import compiled, late
 from decodekit.constraints.schemas.masks import JsonStates
@@ -77,6 +79,10 @@ class JsonSchema:
 
     def source(self) -> Source:
         """The schema as a document, and the Python type it came from."""
+        return self._read
+
+    @cached_property
+    def _read(self) -> Source:
         return read(self.schema)
 
     def compile(self, vocabulary: Vocabulary) -> Compiled:
@@ -115,9 +121,14 @@ class JsonSchema:
         """What the machine judges only where the value closes: JSON pointers, and why."""
         return late(self.source().document)
 
+    def meaning(self) -> object:
+        """What it consists of, whatever form the schema has (:mod:`decodekit.constraints.kept`)."""
+        bounds = (self.digits, self.max_string, self.max_items)
+        return (self.source().document, self.whitespace, self.engine, self.order, self.formats, self.lenient, bounds)
+
     def bind(self, run: Run) -> Bound:
         """Compiled for the run's model, following its rows."""
-        return Bound(self.compile(vocabulary_for(run)), run)
+        return bound(self, run)
 
     def judge(self, text: str) -> bool:
         """Whether `text` is JSON and satisfies the schema, by the jsonschema library (formats are not looked at)."""
@@ -157,7 +168,7 @@ class Json:
 
     def bind(self, run: Run) -> Bound:
         """Compiled for the run's model, following its rows."""
-        return Bound(self.compile(vocabulary_for(run)), run)
+        return bound(self, run)
 
     def judge(self, text: str) -> bool:
         """Whether `text` is JSON."""

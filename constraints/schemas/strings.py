@@ -142,6 +142,8 @@ class StringRules:
         return self._alive[state]
 
     def _search(self, state: State) -> bool:
+        if any(self._ends(state, part.closing(here)) for part, here in self._positive(state)):
+            return True
         seen, open_ = {state}, [state]
         while open_:
             here = open_.pop()
@@ -155,6 +157,16 @@ class StringRules:
                     seen.add(after)
                     open_.append(after)
         return False
+
+    def _positive(self, state: State) -> list[tuple[Automaton, int]]:
+        return [(part, here) for (part, sign), here in zip(self.parts, state[4], strict=True) if sign and here >= 0]
+
+    def _ends(self, state: State, text: bytes | None) -> bool:
+        """Whether `text`, a shortest end for one of the parts, is one for all."""
+        here: State | None = state if text is not None else None
+        for byte in text or b"":
+            here = None if here is None else self._move(here, byte)
+        return here is not None and self.final(here, None)
 
     def _bytes(self, state: State) -> list[int]:
         """Bytes that stand for all others: where a part changes its mind, and one of each kind."""
