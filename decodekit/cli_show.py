@@ -7,26 +7,31 @@ from typing import Annotated
 
 import typer
 
-from decodekit.errors import DecodekitError, OptionError
+from decodekit.errors import DecodekitError
 
 
 def show(
     traces: Annotated[list[Path], typer.Argument(help="Trace files; several stand side by side on the page.")],
     html: Annotated[Path | None, typer.Option(help="Write one HTML page here instead of printing.")] = None,
-    colour: Annotated[str, typer.Option(help="surprise, entropy, kurtosis, weight, layers or round.")] = "surprise",
+    colour: Annotated[
+        str,
+        typer.Option("--colour", "--color", help="surprise, weight, round ... or any score of tokens: 'epr(k=10)'."),
+    ] = "surprise",
     acceptance: Annotated[bool, typer.Option("--acceptance", help="Print how guesses fared instead.")] = False,
 ) -> None:
     """Show traces: tokens coloured by what the model thought of them, refused guesses, particles, canvases."""
     from decodekit.trace import Trace
-    from decodekit.view.story import COLOURS, story
+    from decodekit.view.colours import COLOURS, named
+    from decodekit.view.story import story
 
     if colour not in COLOURS:
-        raise OptionError(f"--colour {colour!r}: choose one of {', '.join(COLOURS)}")
+        named(colour)  # before any file is read
     if acceptance:
         _acceptance(traces)
         return
     names = [path.stem if len(traces) > 1 else "" for path in traces]
-    stories = [story(Trace.load(path), name) for path, name in zip(traces, names, strict=True)]
+    more = () if colour in COLOURS else (colour,)
+    stories = [story(Trace.load(path), name, more) for path, name in zip(traces, names, strict=True)]
     if html is None:
         from rich.console import Console
 
