@@ -16,7 +16,7 @@ from decodekit.rows import Rows
 @plugin(role="observer", keeps="exact")
 class CanonicalityObserver:
     """Puts into the trace, under "not canonical at", the position of the first token of each finished text with which
-    it is no longer what the tokenizer writes, and under "other tokens at" the position of every token that stands not in
+    it is no longer what the tokenizer writes, and under "other tokens at" the position of every token that is not in
     what the tokenizer writes for the whole text; texts that are canonical throughout tell nothing.
 
     Constraints, drafts and prompts that end within a word make such texts. `canonical()` forbids them.

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from decodekit import diagnostics
+from decodekit.canvas import KINDS
 from decodekit.lineage import Line
 from decodekit.trace import Array, Trace
 from decodekit.view.colours import colours_of
@@ -34,6 +35,11 @@ class Token:
     others: list[tuple[str, float]] = field(default_factory=list)
     lost: list[tuple[str, str]] = field(default_factory=list)
 
+    @property
+    def guessed(self) -> bool:
+        """Whether somebody but the model proposed it; why a canvas took a cell is no proposer."""
+        return bool(self.by) and self.by not in KINDS
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -48,7 +54,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Story:
-    """A trace. colours: what its tokens can be coloured by, with words for it; `falls` are those of which less is hotter.
+    """A trace. colours: what its tokens can be coloured by, with words for it; of those in `falls` less is hotter.
     rounds: for each round tokens taken, guesses refused, rows, seconds. tree: lines of descent, or None.
 
     canvas: (round, place, text) of every commit where cells were not filled from left to right, else empty.

@@ -22,7 +22,7 @@ def show(console: Console, one: Story, colour: str = "surprise") -> None:
             style = "dim" if token.special else ""
             if share is not None and share > 0.03:
                 style += f" on rgb({int(40 + 170 * share)},40,40)"
-            if token.by:
+            if token.guessed:
                 style += " underline"
             line.append(token.text, style=style.strip())
         console.print(line, soft_wrap=True)
