@@ -141,7 +141,7 @@ def drawn(height: float, panels: int = 1, beside: bool = False) -> tuple[Any, An
 
     figure = Figure(figsize=(5.6, height), layout="constrained")
     figure.patch.set_alpha(0)
-    found = figure.subplots(*(1, panels) if beside else (panels,))
+    found: Any = figure.subplots(*(1, panels) if beside else (panels,))
     for axes in [found] if panels == 1 else found:
         axes.patch.set_alpha(0)
         for spine in axes.spines.values():
