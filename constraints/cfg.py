@@ -14,7 +14,7 @@ from lark.exceptions import LarkError
 from decodekit.constraints.base import Bound, vocabulary_for
 from decodekit.constraints.cursor import Compiled
 from decodekit.constraints.engines.lark_machine import Reader
-from decodekit.constraints.engines.lark_masks import Spots
+from decodekit.constraints.engines.lark_masks import spots_of
 from decodekit.constraints.engines.lark_tables import Tables
 from decodekit.constraints.engines.llguidance import Grammar, GrammarError
 from decodekit.constraints.grammar_errors import explained
@@ -100,7 +100,7 @@ class Cfg:
             reader = self.reader()
             if not reader.alive(reader.first()):
                 raise ConstraintError("no text at all satisfies the grammar; its terminals hide one another")
-            return Spots(reader, vocabulary)
+            return spots_of(reader, vocabulary)
         try:
             return Grammar(self.translated(), vocabulary)
         except GrammarError as error:

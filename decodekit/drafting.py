@@ -12,6 +12,7 @@ from decodekit.about import about_of, form
 from decodekit.errors import CompositionError
 from decodekit.kit import Run
 from decodekit.members import fitted, same_tokens
+from decodekit.pacing import Pace
 from decodekit.roles import Proposal, Scorer
 from decodekit.rows import NONE, Rows
 
@@ -53,10 +54,20 @@ class Drafter:
 
     vocab: width of its logits. context: most positions that it can read, or None. k: most guesses per round and row.
     sure: a row stops guessing where the best token is less probable under the drafter's own processed law.
+    pace: how many guesses each row gets, of at most `k`; None for always `k`.
     """
 
-    def __init__(self, run: Run, reader: Scorer, vocab: int, context: int | None, k: int, sure: float = 0.0) -> None:
-        self._run, self._reader, self._k, self._sure = run, reader, k, sure
+    def __init__(
+        self,
+        run: Run,
+        reader: Scorer,
+        vocab: int,
+        context: int | None,
+        k: int,
+        sure: float = 0.0,
+        pace: Pace | None = None,
+    ) -> None:
+        self._run, self._reader, self._k, self._sure, self._pace = run, reader, k, sure, pace
         self._vocab, self._own = run.model.vocab, vocab
         self._room = torch.iinfo(torch.int64).max if context is None else context
         self._eos = torch.tensor(run.eos, dtype=torch.int64, device=run.model.device)
@@ -68,6 +79,9 @@ class Drafter:
         """Guesses from `n` on, and one position more; a row stops early before its limit and after an EOS guess."""
         at = rows.n[:, None] + torch.arange(self._k + 1, device=rows.device)  # [R, K]
         at = at.masked_fill((at >= rows.limit[:, None]) | rows.done[:, None], NONE)
+        if self._pace is not None:
+            step = torch.arange(self._k + 1, device=rows.device)
+            at = at.masked_fill(step > self._pace.length(rows)[:, None], NONE)
         guess = torch.full_like(at, NONE)
         laws: list[Tensor] = []
         wanted = "logq" in self._run.needs  # a law is [R, K, V]: made only for a selector that reads it
@@ -87,7 +101,10 @@ class Drafter:
             at[:, j + 1 :] = at[:, j + 1 :].masked_fill((ended | ~drafting)[:, None], NONE)
             drafting = drafting & ~ended
         width = max(1, int((at != NONE).sum(1).max()))
-        return Proposal(at[:, :width], guess[:, :width], logq=_stacked(laws, width), by="draft")
+        ask = Proposal(at[:, :width], guess[:, :width], logq=_stacked(laws, width), by="draft")
+        if self._pace is not None:
+            self._pace.asked(rows, ask)
+        return ask
 
     def _guess(self, rows: Rows, here: Tensor, wanted: bool) -> tuple[Tensor, Tensor | None]:
         """([R] token or NONE where the draft found nothing to say, [R, 1, V] log of its law or None)."""

@@ -40,26 +40,34 @@ def speculative() -> Any:
 
 
 def drawn(
-    strategy: list[Any], count: int, seed: int = SEED, name: str = TARGET
+    strategy: list[Any], count: int, seed: int = SEED, name: str = TARGET, begun: list[list[int]] | None = None
 ) -> tuple[list[list[int]], list[int], float]:
-    """(codes of `count` pictures, their classes, mean tokens a target pass and row), in batches of 400."""
+    """(codes of `count` pictures, their classes, mean tokens a target pass and row), in batches of 400.
+
+    begun: first codes of each of `count` pictures, those of one class together, which the strategy only continues.
+    """
     model, tokens, passes = load(name), 0, 0
     codes: list[list[int]] = []
     kinds: list[int] = []
     for at in range(0, count, 400):
         each = min(400, count - at) // len(KINDS)
         prompts = [images.prompt(kind) for kind in KINDS]
-        out = run(strategy, model, prompts, max_tokens=images.CODES, samples=each, seed=seed + at)
-        codes += [list(text) for text in out.texts]
-        kinds += [kind for kind in KINDS for _ in range(each)]
+        own = [kind for kind in KINDS for _ in range(each)]
+        given = [[] for _ in own] if begun is None else begun[at : at + len(own)]
+        if begun is not None:
+            prompts, each = [prompts[kind] + first for kind, first in zip(own, given, strict=True)], 1
+        most = images.CODES - len(given[0])
+        out = run(strategy, model, prompts, max_tokens=most, samples=each, seed=seed + at)
+        codes += [first + list(text) for first, text in zip(given, out.texts, strict=True)]
+        kinds += own
         tokens += sum(sum(takes) for takes in out.takes)
         passes += sum(sum(take > 0 for take in takes) for takes in out.takes)
     return codes, kinds, tokens / passes
 
 
-def judged(strategy: list[Any], count: int, name: str = TARGET) -> dict[str, Any]:
-    """Length and quality of a strategy."""
-    codes, kinds, length = drawn(strategy, count, name=name)
+def judged(strategy: list[Any], count: int, name: str = TARGET, begun: list[list[int]] | None = None) -> dict[str, Any]:
+    """Length and quality of a strategy; `begun` as in :func:`drawn`."""
+    codes, kinds, length = drawn(strategy, count, name=name, begun=begun)
     found = images.quality(images.decoded(codes), kinds)
     return {
         "strategy": " | ".join(str(dk.Strategy.of(part)) for part in strategy),

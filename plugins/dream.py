@@ -21,7 +21,6 @@ _APART = 1 << 32  # positions of one step's noise are this far from those of the
     role=("proposer", "selector"),
     keeps="approximate",
     needs=("masked_lm",),
-    refuses=("constraint",),
     paper="Ye et al. 2025 (Dream 7B), arXiv 2508.15487, section 3.3; schedule: the authors' generation code",
 )
 class Dream:

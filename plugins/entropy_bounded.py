@@ -16,7 +16,6 @@ from decodekit.registry import plugin
     role=("proposer", "selector"),
     keeps="approximate",
     needs=("masked_lm",),
-    refuses=("constraint",),
     paper="Ben-Hamu et al. 2025 (EB-sampler), arXiv 2505.24857, equation 6",
 )
 class EntropyBounded:

@@ -27,7 +27,6 @@ _LEFT = 1e-3  # of a nat of entropy that is left, against one cell that became c
     role=("proposer", "selector"),
     keeps="approximate",
     needs=("masked_lm",),
-    refuses=("constraint",),
     paper="Fu et al. 2025 (ETE), arXiv 2511.21103: the three claims; the procedure is our reconstruction",
 )
 class Ete:
@@ -98,6 +97,7 @@ class Explorer(Filler):
         if options.max_rounds is not None:
             self.window = FAR  # what is out of sight could not be filled in time
         self.o = options
+        self.weighs = options.revoke == 0.0
         self._depends = Dependence("ete")
         self._read: Reread
         self._reader = run.model.reader(run.cost, run.label) if options.revoke > 0 else None
@@ -123,7 +123,8 @@ class Explorer(Filler):
         """Exploit, explore, and if there is neither, the best cell."""
         scope = view.scope if self._reader is None else view.scope & ~self._read.check
         sure = (view.top >= self.o.threshold) & scope
-        tokens = torch.where(sure, view.logp.argmax(2), view.value)
+        # Under a constraint all values must be of one filling; the best token of each cell by itself need not be.
+        tokens = view.value if self.held is not None else torch.where(sure, view.logp.argmax(2), view.value)
         allowed = self._may_explore(view, sure, tokens)
         explored = self._explore(view, scope & ~sure, allowed)
         canvases = torch.ones_like(view.rows.n)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any
 
-import torch
 from pydantic import Field
 
 from decodekit.about import about_of
+from decodekit.guessing import certain
 from decodekit.kit import Run
 from decodekit.registry import plugin
 from decodekit.roles import Proposal
@@ -20,7 +20,7 @@ from decodekit.rows import NONE, Rows
     role="proposer",
     keeps="exact",
     needs=("constraint", "causal_lm"),
-    gives=("guesses",),
+    gives=("guesses", "logq", "certain"),
     paper="jump-forward decoding: Zheng et al. 2024, arXiv 2312.07104, section 4; verified, hence exact",
 )
 class Forced:
@@ -62,17 +62,8 @@ class Jumps:
     def propose(self, rows: Rows) -> Proposal:
         """Guesses from `n` on along the forced text, and one position more; just the next one where there is none."""
         runs = [run[: self._k] for run in self._foreseen()(rows)]
-        width = max(1, 1 + max(map(len, runs), default=0))
-        guess = torch.tensor([run + [NONE] * (width - len(run)) for run in runs], device=rows.device)  # [R, width]
-        guess = guess.reshape(len(rows), width).to(torch.int64)
-        step = torch.arange(width, device=rows.device)
-        length = torch.tensor([len(run) for run in runs], device=rows.device)
-        at = rows.n[:, None] + step  # [R, width]
-        ended = torch.isin(guess, torch.tensor(self._run.eos, dtype=torch.int64, device=rows.device))
-        past = torch.nn.functional.pad(ended[:, :-1].cumsum(1), (1, 0)) > 0  # nothing is decided after an end of text
-        out = (step > length[:, None]) | (at >= rows.limit[:, None]) | rows.done[:, None] | past
-        at, guess = at.masked_fill(out, NONE), guess.masked_fill(out, NONE)
-        return Proposal(at, guess, by="forced", pinned=(guess != NONE) if self._canonical else None)
+        ask = certain(self._run, rows, runs, "forced")
+        return replace(ask, pinned=ask.guess != NONE) if self._canonical else ask
 
     def _foreseen(self) -> Callable[[Rows], list[list[int]]]:
         """What the constraint can say: its text, spelled canonically, or at least the tokens that it forces."""

@@ -13,6 +13,7 @@ from decodekit.errors import CompositionError
 from decodekit.kit import Run
 from decodekit.models.exits import StagedReader
 from decodekit.models.forward import Forward
+from decodekit.pacing import Pace
 from decodekit.registry import plugin
 from decodekit.roles import Proposal
 from decodekit.rows import Rows
@@ -39,6 +40,8 @@ class SelfSpeculative:
         k: most guesses per round and row.
         sure: a row stops guessing, for this round, where the best token is less probable than this in the lower
             layers. It saves guesses that would be refused; the text is the same.
+        adapt: k is the most, and each row guesses as many tokens as pay (see `speculative`), a step costing its share
+            of the layers.
 
     Raises:
         CompositionError: when bound, if the model has no layer above the exit or its layers cannot be run apart.
@@ -47,6 +50,7 @@ class SelfSpeculative:
     exit: Annotated[int, Field(ge=1)]
     k: Annotated[int, Field(ge=1)] = 4
     sure: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    adapt: bool = False
 
     def bind(self, run: Run) -> SelfDrafter:
         """One reader of the run's model for both roles."""
@@ -69,7 +73,9 @@ class SelfDrafter(StagedReader):
                 f"{forward.layers} layers; lower exit"
             )
         super().__init__(forward, cost, label, (options.exit,))
-        self._drafter = Drafter(run, _Lower(self), forward.vocab, forward.context, options.k, options.sure)
+        pace = Pace(options.k, options.exit / forward.layers) if options.adapt else None
+        lower = _Lower(self)
+        self._drafter = Drafter(run, lower, forward.vocab, forward.context, options.k, options.sure, pace)
 
     def start(self, rows: Rows) -> None:
         """Nothing to lay out."""

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from decodekit.drafting import Drafter, opened
 from decodekit.kit import Run
+from decodekit.pacing import Pace, cost_ratio
 from decodekit.registry import plugin
 
 
@@ -29,6 +30,9 @@ class Speculative:
         draft: the draft model: a name that the loader knows (`zoo:draft`, a path) or a loaded model. It must use the
             target's vocabulary; a padded embedding matrix of another size is fine.
         k: most guesses per round and row.
+        adapt: k is the most, and each row guesses as many tokens as pay: the number that maximises expected tokens
+            over expected cost, (1 - a^(k+1)) / ((1 - a) (1 + c k)), for the acceptance rate a of its own past rounds.
+        cost: c, of a draft step over a target pass; None for the ratio of parameters.
         scorer: how the draft's logits are computed, a scorer plugin such as `skipdecode`; None for a plain pass. With
             the target's own name as `draft` the target drafts for itself, more cheaply.
 
@@ -39,8 +43,13 @@ class Speculative:
     draft: Any
     k: Annotated[int, Field(ge=1)] = 4
     scorer: Any = None
+    adapt: bool = False
+    cost: Annotated[float, Field(ge=0.0)] | None = None
 
     def bind(self, run: Run) -> Drafter:
         """Open the draft model and compare vocabularies; runs neither model."""
         draft = opened(run, self.draft, self.scorer, "speculative")
-        return Drafter(run, draft.reader, draft.vocab, draft.context, self.k)
+        pace = None
+        if self.adapt:
+            pace = Pace(self.k, cost_ratio(run.open(self.draft), run.model) if self.cost is None else self.cost)
+        return Drafter(run, draft.reader, draft.vocab, draft.context, self.k, pace=pace)

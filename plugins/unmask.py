@@ -21,7 +21,6 @@ Order = Literal["confidence", "random", "margin", "entropy"]
     role=("proposer", "selector"),
     keeps="approximate",
     needs=("masked_lm",),
-    refuses=("constraint",),
     paper="Nie et al. 2025 (LLaDA), arXiv 2502.09992, section 2.4 and algorithm 5; margin: Kim et al. 2025, 2502.06768",
 )
 class Unmask:

@@ -31,13 +31,15 @@ class State:
     keep: how many bytes must be remembered for a match that is not certain yet. suffix: :meth:`Terminal.shortest`.
     """
 
-    __slots__ = ("behind", "hit", "items", "keep", "next", "suffix", "words")
+    __slots__ = ("behind", "edges", "hit", "items", "keep", "next", "spelled", "suffix", "words")
 
     def __init__(self, items: tuple[Item, ...], behind: tuple[Any, ...], words: frozenset[Any], hit: Any) -> None:
         self.items, self.behind, self.words, self.hit = items, behind, words, hit
         self.next: dict[int, State | None] = {}
         self.keep = max((item[2] for item in items if item[2] >= 0), default=0)
         self.suffix: bytes | None = UNKNOWN
+        self.spelled: set[frozenset[str]] | None = None
+        self.edges: list[int] | None = None
 
 
 class Terminal:
@@ -112,6 +114,11 @@ class Terminal:
 
     def bytes_of(self, state: State) -> list[int]:
         """One byte of each class that this state tells apart; bytes on which it dies are not all listed."""
+        if state.edges is None:
+            state.edges = self._all_edges(state)
+        return state.edges
+
+    def _all_edges(self, state: State) -> list[int]:
         edges = {0}
         for pc, needs, _, _ in state.items:
             self._edges(pc, needs, edges)

@@ -15,6 +15,7 @@ from typing import Any, Final
 from lark.parsers.lalr_analysis import LALR_Analyzer
 
 from decodekit.constraints.engines.lark_automaton import State, Terminal
+from decodekit.constraints.engines.lark_completion import Completion
 from decodekit.constraints.engines.lark_scanner import Place, Scanner
 from decodekit.constraints.engines.lark_tables import QUOTED, Stack, Tables
 
@@ -30,16 +31,17 @@ Seam = frozenset[tuple[Terminal, State]]
 class Future:
     """What the terminals of a grammar allow after one another.
 
-    plain: whether the tables have no conflict that Lark resolved. clear: whether every terminal of every LALR state can
-    be written there, whatever was before.
+    plain: whether the tables only shift what can be completed: every rule has texts, and Lark resolved no conflict.
+    clear: whether every terminal of every LALR state can be written there, whatever was before.
     """
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
-        self.plain = not _conflicts(tables)
+        self.plain = _productive(tables) and not _conflicts(tables)
+        self.completion = None if self.plain else Completion(tables)
         self._words: dict[str, list[bytes]] = {}
         self._checked: dict[tuple[Scanner, Seam], bool] = {}
-        self._gaps = [word for name in sorted(tables.ignored) for word in self.words(name)[:2]]
+        self._gaps = list(dict.fromkeys(gap for name in sorted(tables.ignored) for gap in self._between(name)))
         self.clear = self._all_clear()
 
     def words(self, name: str) -> list[bytes]:
@@ -61,6 +63,16 @@ class Future:
                             found.append(bytes([byte]) + more)
             self._words[name] = sorted(found, key=lambda word: (len(word), word))[:WORDS]
         return self._words[name]
+
+    def _between(self, name: str) -> list[bytes]:
+        """Texts of an ignored terminal: single bytes, of which one may end what another would not, and two more."""
+        definition = self.tables.lark.parser.lexer_conf.terminals_by_name.get(name)
+        if definition is None:
+            return []
+        terminal = self.tables.terminal(definition)
+        start = terminal.start(b"", False)
+        single = [bytes([b]) for b in range(128) if (after := terminal.step(start, b)) is not None and after.hit]
+        return [*single, *self.words(name)[:2]]
 
     def follows(self, place: Place, stack: Stack) -> bool:
         """Whether all that the parser may want after `stack` can be written although `place` could read on."""
@@ -132,21 +144,37 @@ class Future:
                     return False
         return True
 
+    def kind(self, state: int) -> int:
+        """A number; stacks of the same kind of state on top of the same frames are completed alike."""
+        return state if self.completion is None else self.completion.kinds[state]
+
     def completed(self, stack: Stack) -> bool:
-        """Whether some terminals lead from `stack` to the end, lexing aside; shorter stacks are tried first."""
-        tick, seen = count(), {stack}
+        """Whether some terminals lead from `stack` to the end, lexing aside."""
+        if self.completion is None:
+            return True
+        found = self.completion.completes(stack)
+        return self._searched(stack) if found is None else found
+
+    def _searched(self, stack: Stack) -> bool:
+        """:meth:`completed` by trying, shorter stacks first; True too where the bound is met."""
+        tick, came = count(), dict[Stack, Stack | None]({stack: None})
         open_: list[tuple[int, int, Stack]] = [(stack.height, next(tick), stack)]
         while open_:
             _, _, here = heapq.heappop(open_)
-            if self.tables.ends(here):
+            if here.completed or self.tables.ends(here):
+                back: Stack | None = here
+                while back is not None:
+                    back.completed, back = True, came[back]
                 return True
             for name in self.tables.accepted(here):
                 after = self.tables.feed(here, name)
-                if after is not None and after not in seen:
-                    seen.add(after)
+                if after is not None and after not in came and after.completed is not False:
+                    came[after] = here
                     heapq.heappush(open_, (after.height, next(tick), after))
-            if len(seen) > STACKS:
+            if len(came) > STACKS:
                 return True
+        for here in came:
+            here.completed = False
         return False
 
 
@@ -166,6 +194,17 @@ def _ends(before: Seam, text: bytes) -> bool:
         if here is not None and (here.hit or terminal.lives(here)):
             return False
     return True
+
+
+def _productive(tables: Tables) -> bool:
+    """Whether every rule has a text."""
+    rules: list[Any] = tables.lark.parser.parser_conf.rules
+    good, grown = set[str](), True
+    while grown:
+        before = len(good)
+        good |= {r.origin.name for r in rules if all(each.is_term or each.name in good for each in r.expansion)}
+        grown = len(good) > before
+    return all(each.is_term or each.name in good for r in rules for each in (r.origin, *r.expansion))
 
 
 def _conflicts(tables: Tables) -> bool:

@@ -92,7 +92,8 @@ class Indented(Plain):
         self.newline, self.tab = given.NL_type, given.tab_len
         self.opening, self.closing = frozenset(given.OPEN_PAREN_types), frozenset(given.CLOSE_PAREN_types)
         self.indent, self.dedent = given.INDENT_type, given.DEDENT_type
-        self._found: dict[Any, bool] = {}
+        self._found: dict[Any, frozenset[int]] = {}
+        self._widths: dict[Any, frozenset[int]] = {}
 
     def first(self) -> Any:
         """No brackets, no indentation."""
@@ -153,17 +154,31 @@ class Indented(Plain):
             return False
         if state[0]:
             return True
-        key = (stack, state, place, count)
+        most = state[1][-1] + self.tab + 1
+        key = (tuple((place.scanner.terminals[n], at) for n, at in place.entries), min(count, most), most)
         if key not in self._found:
             if len(self._found) > 50_000:
                 self._found.clear()
-            self._found[key] = self._search(stack, state, place, count)
-        return self._found[key]
+            self._found[key] = self._search(place, *key[1:])
+        return not self._found[key].isdisjoint(self._wide(stack, state[1], most))
 
-    def _search(self, stack: Stack, state: Any, place: Place, count: int) -> bool:
-        """Over places and widths; wider than the deepest level is all the same."""
-        most = state[1][-1] + self.tab + 1
-        seen, open_ = {(place, min(count, most))}, deque([(place, min(count, most))])
+    def _wide(self, stack: Stack, levels: tuple[int, ...], most: int) -> frozenset[int]:
+        """The widths of a new line that the parser takes, deeper than the deepest level being all the same."""
+        key = (stack, levels)
+        found = self._widths.get(key)
+        if found is None:
+            if len(self._widths) > 50_000:
+                self._widths.clear()
+            good = {wide for wide in levels if self._line(stack, levels, wide) is not None}
+            if self._line(stack, levels, most) is not None:
+                good.update(range(levels[-1] + 1, most + 1))
+            found = self._widths[key] = frozenset(good)
+        return found
+
+    def _search(self, place: Place, count: int, most: int) -> frozenset[int]:
+        """The widths with which the lexeme can end as a newline, up to `most`."""
+        out = set[int]()
+        seen, open_ = {(place, count)}, deque([(place, count)])
         while open_:
             here, width = open_.popleft()
             for byte in {NEWLINE, TAB, SPACE, *here.scanner.bytes_of(here)}:
@@ -171,11 +186,11 @@ class Indented(Plain):
                 if after is None:
                     continue
                 wide = min(self.count(after, width, byte), most)
-                if after.hit and after.hit[1] == self.newline and self._line(stack, state[1], wide) is not None:
-                    return True
+                if after.hit and after.hit[1] == self.newline:
+                    out.add(wide)
                 if not after.dead and (after, wide) not in seen:
                     seen.add((after, wide))
                     open_.append((after, wide))
             if len(seen) > SEARCH:
-                return True
-        return False
+                return frozenset(range(most + 1))
+        return frozenset(out)

@@ -41,7 +41,6 @@ class Lexemes:
         self._entries: list[Entries] = []
         self._labels: dict[Label, int] = {}
         self._matched: list[Label] = []
-        self._cuts: dict[State, list[int]] = {}
         self._indexes: dict[Scanner, dict[Terminal, int]] = {}
         self._places: dict[tuple[Scanner, int], Place] = {}
         self._names: dict[tuple[Scanner, int], str] = {}
@@ -83,19 +82,13 @@ class Lexemes:
 
     def _fill(self, number: int) -> None:
         entries = self._entries[number]
-        cuts = sorted({cut for terminal, state in entries for cut in self._edges(terminal, state)} | {0, 256})
+        cuts = sorted({cut for terminal, state in entries for cut in terminal.bytes_of(state)} | {0, 256})
         row = np.empty(256, dtype=np.int32)
         for low, high in pairwise(cuts):
             row[low:high] = self._after(entries, low)
         self.next[number] = row
         self.known[number] = True
         self.loop[number] = np.packbits(row == number, bitorder="little").view(np.uint64)
-
-    def _edges(self, terminal: Terminal, state: State) -> list[int]:
-        found = self._cuts.get(state)
-        if found is None:
-            found = self._cuts[state] = terminal.bytes_of(state)
-        return found
 
     def _after(self, entries: Entries, byte: int) -> int:
         """As :meth:`decodekit.constraints.engines.lark_scanner.Scanner.after`."""

@@ -53,6 +53,7 @@ class Reader:
         self.future = Future(tables)
         self.unknown = 0
         self._spots: dict[Any, Spot] = {}
+        self._names: dict[Any, frozenset[str]] = {}
         self._root = Stack(tables.first_state, None, 0)
 
     def first(self) -> Spot:
@@ -149,6 +150,30 @@ class Reader:
             spot.fate = self._alive(spot)
         return spot.fate
 
+    def onward(self, spot: Spot) -> frozenset[str] | None:
+        """The names by which an open lexeme is taken and leads to an end, newlines aside; None where texts decide."""
+        if not self.future.clear:
+            return None
+        tables, layer = self.tables, self.layer
+        if self.future.plain and not self.counts:
+            return tables.accepted(spot.stack) | tables.ignored
+        key = (spot.stack, spot.layer)
+        found = self._names.get(key)
+        if found is None:
+            good, alike = set[str](), dict[Any, bool]()
+            for name in tables.accepted(spot.stack):
+                after = layer.take(spot.stack, spot.layer, name, 0)
+                if after is not None:
+                    like = (after[0].below, self.future.kind(after[0].state))
+                    if like not in alike:
+                        alike[like] = self._onward(after[0])
+                    if alike[like]:
+                        good.add(name)
+            if self._onward(spot.stack):
+                good |= tables.ignored
+            found = self._names[key] = frozenset(good)
+        return found
+
     def takes(self, stack: Stack, layer: Any, place: Place, count: int) -> bool:
         """Whether some text completes an open lexeme that has not matched before, and that nothing waits for."""
         if self.future.clear:
@@ -212,6 +237,8 @@ class Reader:
         out, here = set[int](), spot
         while True:
             out.update(here.place.scanner.bytes_of(here.place))
+            if here.place.waits:  # bytes of a look-ahead are read again by what comes next
+                out.update(self.tables.classes)
             if self.counts:
                 out.update((9, 10, 32))
             if here.other is None:

@@ -16,10 +16,14 @@ from decodekit.constraints.engines.lark_sorting import NOTHING, Leaf, Rests, Sor
 from decodekit.constraints.engines.states import States
 from decodekit.constraints.vocabulary import Vocabulary
 
+KEPT: Final = 32
+"""How many grammars a vocabulary remembers."""
 FEW: Final = 24
 """So few tokens are read one by one."""
 PARTS: Final = 4_096
-"""How many parts of masks are remembered."""
+"""How many parts of masks are remembered, and how often tokens are sorted before all is forgotten."""
+SEEN: Final = 256
+"""For how many parsers the choice among sorted tokens is remembered."""
 
 Picked = tuple[Ints, Ints]
 """Tokens, as ranges of the order of the trie."""
@@ -45,8 +49,8 @@ class Spots(States):
         self.trie = flat_trie(vocabulary)
         self.lexemes = Lexemes(machine.tables)
         self._tab = int(machine.tables.indenter.tab_len) if machine.tables.indenter is not None else 0
-        self._simple = machine.future.clear and machine.future.plain and not machine.counts
         self._parts: dict[bytes, Part] = {}
+        self._count = 0
         self._sorted: dict[tuple[int, int, int], tuple[Sorted, list[tuple[int, Part]]]] = {}
         self._picked: OrderedDict[tuple[Spot, int], Picked] = OrderedDict()
         root = np.zeros(1, dtype=np.int64)
@@ -83,7 +87,8 @@ class Spots(States):
         found = self._parts.get(rests.key)
         if found is None:
             low, high = rests.ranges(self.trie)
-            found = self._parts[rests.key] = Part(len(self._parts), rests, low, high, int((high - low).sum()))
+            self._count += 1
+            found = self._parts[rests.key] = Part(self._count, rests, low, high, int((high - low).sum()))
         return found
 
     def _sort(self, spot: Spot, part: Part) -> tuple[Sorted, list[tuple[int, Part]]]:
@@ -92,6 +97,10 @@ class Spots(States):
         key = (place, count, part.number)
         found = self._sorted.get(key)
         if found is None:
+            if len(self._sorted) >= PARTS:
+                self._sorted.clear()
+                self._parts = {b"": self._all}
+                self._picked.clear()
             known = sort(self.lexemes, self.trie, place, count, part.rests, self._tab)
             found = self._sorted[key] = known, [(label, self._part(rests)) for label, rests in known.rests]
         return found
@@ -116,23 +125,38 @@ class Spots(States):
             if leaf.place == NOTHING:
                 if self.machine.alive(spot):
                     more.append((leaf.low, leaf.high))
+            elif self._breaks(spot, leaf):
+                more.append((leaf.low, leaf.high))
             elif self.lexemes.waits[leaf.place] or self._over(spot, leaf.label) is not None:
                 more.append(self._read(spot, leaf.low, leaf.high, leaf.at))
         return _joined(more)
 
+    def _breaks(self, spot: Spot, leaf: Leaf) -> bool:
+        """Whether the lexeme may become a newline, whose width matters, and be completed."""
+        if not self.lexemes.counts[leaf.place] or self.lexemes.waits[leaf.place]:
+            return False
+        place = self.lexemes.place(spot.place.scanner, leaf.place)
+        return self.machine.takes(spot.stack, spot.layer, place, leaf.width)
+
     def _sure(self, spot: Spot, known: Sorted) -> tuple[Picked, list[Leaf]]:
         """Tokens whose open lexeme can be completed without its last match, and those of which that is not said."""
-        scanner = spot.place.scanner
-        key: Any = (scanner, self.machine.tables.accepted(spot.stack)) if self._simple else (spot.stack, spot.layer)
+        scanner, names = spot.place.scanner, self.machine.onward(spot)
+        key: Any = (spot.stack, spot.layer) if names is None else (scanner, names)
         found: tuple[Picked, list[Leaf]] | None = known.staying.get(key)
         if found is None:
+            if len(known.staying) >= SEEN:
+                known.staying.clear()
             yes, perhaps = list[Picked](), list[Leaf]()
             for leaf in known.leaves:
-                if leaf.place == NOTHING or self.lexemes.waits[leaf.place]:
+                if leaf.place == NOTHING or self.lexemes.waits[leaf.place] or self.lexemes.counts[leaf.place]:
                     perhaps.append(leaf)
                     continue
                 place = self.lexemes.place(scanner, leaf.place)
-                if self.machine.takes(spot.stack, spot.layer, place, leaf.width):
+                if names is None:
+                    sure = self.machine.takes(spot.stack, spot.layer, place, leaf.width)
+                else:
+                    sure = any(name in names and place.can(name) for name in place.names())
+                if sure:
                     yes.append((leaf.low, leaf.high))
                 else:
                     perhaps.append(leaf)
@@ -149,6 +173,17 @@ class Spots(States):
                     good.append(place)
         found = np.array(good, dtype=np.int64)
         return found, found + 1
+
+
+def spots_of(machine: Reader, vocabulary: Vocabulary) -> Spots:
+    """A grammar compiled for one vocabulary: what was sorted for it once stays."""
+    kept: OrderedDict[Reader, Spots] = vocabulary.engines.setdefault("lark", OrderedDict())
+    found = kept.get(machine)
+    if found is None:
+        found = kept[machine] = Spots(machine, vocabulary)
+        if len(kept) > KEPT:
+            kept.popitem(last=False)
+    return found
 
 
 def _joined(parts: list[Picked]) -> Picked:

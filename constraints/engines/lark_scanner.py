@@ -24,16 +24,30 @@ class Place:
     """A place inside one lexeme.
 
     entries: (index of the terminal, its state), best first. hit: (bytes since the end, index of the name) of the match
-    that became certain with the last byte, which cuts everything behind it. keep: bytes to remember. dead: whether
-    nothing can match later. number: counts the places of its scanner.
+    that became certain with the last byte, which cuts everything behind it. keep: bytes to remember. waits: whether a
+    match depends on what comes. dead: whether nothing can match later. number: counts the places of its scanner.
     """
 
-    __slots__ = ("_ends", "_labels", "_names", "classes", "dead", "entries", "hit", "keep", "next", "number", "scanner")
+    __slots__ = (
+        "_ends",
+        "_labels",
+        "_names",
+        "classes",
+        "dead",
+        "entries",
+        "hit",
+        "keep",
+        "next",
+        "number",
+        "scanner",
+        "waits",
+    )
 
     def __init__(self, scanner: Scanner, entries: tuple[tuple[int, State], ...], hit: tuple[int, str] | None) -> None:
         self.scanner, self.entries, self.hit, self.dead = scanner, entries, hit, not entries
         self.number = len(scanner.places)
         self.keep = max((state.keep for _, state in entries), default=0)
+        self.waits = any(item[2] >= 0 for _, state in entries for item in state.items)
         self.next: list[Place | bool | None] = [False] * 256
         self._labels: dict[str, bool] = {}
         self._ends: tuple[int, str] | bool | None = False
@@ -59,11 +73,15 @@ class Place:
             found = dict[str, None]()
             for n, state in self.entries:
                 name = self.scanner.terminals[n].name
+                found[name] = None
                 if name in self.scanner.words and state.words:
                     found.update(dict.fromkeys(self.scanner.words[name]))
-                found[name] = None
             self._names = tuple(found)
         return self._names
+
+    def learn(self, labels: set[str]) -> None:
+        """`labels` are all that it can become."""
+        self._labels = {name: name in labels for name in self.scanner.names}
 
     def can(self, label: str) -> bool:
         """Whether the lexeme can still become a `label`, by bytes that are yet to come."""
@@ -144,6 +162,9 @@ class Scanner:
         ways = [(n, s) for n, s in place.entries if self.might(n, label)]
         if not ways:
             return False
+        if len(place.entries) == 1:  # nothing else can hide it
+            terminal, state = self.terminals[ways[0][0]], ways[0][1]
+            return any(self.label(terminal.name, spelled) == label for spelled in spellings(terminal, state))
         for n, state in ways:  # the shortest way of the terminal alone is mostly not shadowed
             text = self.terminals[n].shortest(state)
             if text is not None and label in self.passed(place, text):
@@ -179,6 +200,8 @@ class Scanner:
                     open_.append(after)
             if len(seen) > SEARCH:
                 return {label}
+        if label not in out:
+            place.learn(out)
         return out
 
     def bytes_of(self, place: Place) -> list[int]:
@@ -194,3 +217,39 @@ class Scanner:
             after = place.step(byte)
             if after is not None:
                 yield after
+
+
+def spellings(terminal: Terminal, state: State) -> set[frozenset[str]]:
+    """The spellings of all matches that some text leads to from a state of a terminal."""
+    if state.spelled is None:
+        _spread(terminal, state)
+    return state.spelled or set()
+
+
+def _spread(terminal: Terminal, state: State) -> None:
+    """For all states that `state` leads to, from the matches backwards."""
+    before: dict[State, list[State]] = {state: []}
+    open_, changed = [state], list[State]()
+    while open_:
+        here = open_.pop()
+        here.spelled = set()
+        for byte in terminal.bytes_of(here):
+            after = terminal.step(here, byte)
+            if after is None:
+                continue
+            if after.hit:
+                here.spelled.add(after.hit[1])
+            if after in before:
+                before[after].append(here)
+            elif after.spelled is not None:  # known from before
+                here.spelled |= after.spelled
+            else:
+                before[after] = [here]
+                open_.append(after)
+        changed.append(here)
+    while changed:
+        here = changed.pop()
+        for each in before[here]:
+            if here.spelled and each.spelled is not None and not here.spelled <= each.spelled:
+                each.spelled |= here.spelled
+                changed.append(each)

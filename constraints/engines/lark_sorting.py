@@ -21,6 +21,8 @@ NOTHING: Final = -1
 """The place of a token that ends where it began, and the label where nothing has matched."""
 BACK: Final = 128
 WIDE: Final = 1 << 20
+FEW: Final = 64
+"""So few tokens are walked one by one."""
 
 Flags = npt.NDArray[np.bool_]
 
@@ -86,8 +88,9 @@ def sort(lexemes: Lexemes, trie: FlatTrie, place: int, count: int, rests: Rests,
     same = (np.full(many, value) for value in (place, NOTHING))
     front = np.stack([rests.node, rests.at, rests.only, *same, rests.at, rests.at, np.full(many, count)])
     walk = _Walk(lexemes, trie, tab)
-    while front.shape[1]:
+    while walk.left(front) > FEW:
         front = walk.onward(front)
+    walk.finish(front)
     return walk.outcome()
 
 
@@ -96,6 +99,59 @@ class _Walk:
         self.lexemes, self.trie, self.tab = lexemes, trie, tab
         self._stay: list[tuple[Ints, Ints, Ints]] = []
         self._over: list[Ints] = []
+
+    def left(self, front: Ints) -> int:
+        """How many tokens are still on the way, about."""
+        return int((self.trie.high[front[NODE]] - self.trie.low[front[NODE]]).sum())
+
+    def finish(self, front: Ints) -> None:
+        """:meth:`onward` to the end, item by item: long tokens are few, and arrays of a few are slow."""
+        trie, stay, low, high, over = self.trie, list[Any](), list[int](), list[int](), list[Any]()
+        open_ = front.T.tolist()
+        while open_:
+            item = open_.pop()
+            node, at, only, place = item[:4]
+            if not self.lexemes.known[place]:
+                self.lexemes.fill(front[PLACE, :1] * 0 + place)
+            if at < trie.depth[node]:
+                self._one(item, int(trie.text[trie.begin[node] + at]), open_, over)
+                continue
+            first, last = int(trie.low[node]), int(trie.own[node])
+            if last > first:
+                if self.lexemes.dead[place] and at > item[BASE]:
+                    over.append([node, at, 1, *item[3:]])
+                else:
+                    stay.append([*item[:3], NOTHING if at == item[BASE] else place, *item[4:]])
+                    low.append(first)
+                    high.append(last)
+            if not only:
+                child = int(trie.first[node])
+                for each in range(child, child + int(trie.children[node])):
+                    self._one([each, *item[1:]], int(trie.edge[each]), open_, over)
+        if stay:
+            self._stay.append((np.array(stay).T, np.array(low), np.array(high)))
+        if over:
+            self._over.append(np.array(over).T)
+
+    def _one(self, item: list[int], byte: int, open_: list[list[int]], over: list[list[int]]) -> None:
+        """One byte of one item."""
+        node, at, only, place, label, since, base, count = item
+        lexemes = self.lexemes
+        after = int(lexemes.next[place, byte])
+        if after < 0:
+            over.append(item)
+            return
+        at += 1
+        if lexemes.counts[after]:
+            count = 0 if byte == 10 else count if count < 0 else count + (self.tab if byte == 9 else byte == 32)
+        else:
+            count = -1
+        match = int(lexemes.match[after])
+        if match >= 0:
+            begin = at - int(lexemes.age[after])
+            back = max(base - begin, 0)
+            label, since = (match * BACK + back) * WIDE + min(count + 1, WIDE - 1), begin + back
+        open_.append([node, at, only, after, label, since, base, count])
 
     def onward(self, front: Ints) -> Ints:
         """One byte further; what ends on the way is kept for :meth:`outcome`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from lark import Lark
@@ -17,6 +18,7 @@ from lark.lexer import BasicLexer, ContextualLexer, UnlessCallback
 from decodekit.constraints.engines.lark_automaton import Terminal
 from decodekit.constraints.engines.lark_regex import Beyond
 from decodekit.constraints.engines.lark_scanner import Scanner
+from decodekit.constraints.engines.lark_threads import cuts
 from decodekit.errors import ConstraintError
 
 END = "$END"
@@ -37,6 +39,7 @@ class Stack:
     accepted: frozenset[str] | None = None
     ends: bool | None = None
     completed: bool | None = None
+    waiting: int = 0
     spots: dict[Any, Any] = field(default_factory=dict)
 
     def push(self, state: int) -> Stack:
@@ -60,7 +63,7 @@ class Tables:
         self.start_name = _start(lark, start)
         table = lark.parser.parser._parse_table
         self.rows: dict[int, dict[str, tuple[bool, Any]]] = {
-            state: {name: _action(action, arg) for name, (action, arg) in row.items()}
+            state: {str(name): _action(action, arg) for name, (action, arg) in row.items()}
             for state, row in table.states.items()
         }
         self.first_state, self.last_state = table.start_states[self.start_name], table.end_states[self.start_name]
@@ -70,6 +73,8 @@ class Tables:
         self._flags = int(conf.g_regex_flags)
         self._terminals: dict[str, Terminal] = {}
         self._scanners: dict[int, Scanner] = {}
+        self._accepted: dict[tuple[int, ...], frozenset[str]] = {}
+        self._deep: dict[int, int] = {}
         lexer = lark.parser.lexer
         self._lexer = lexer.lexer if conf.postlex else lexer
         if not isinstance(self._lexer, BasicLexer | ContextualLexer):
@@ -107,6 +112,16 @@ class Tables:
             self._terminals[name] = made
         return self._terminals[name]
 
+    @cached_property
+    def classes(self) -> list[int]:
+        """One byte of each class that any terminal tells apart."""
+        edges = {0}
+        for terminal in self._terminals.values():
+            for each in (terminal.program, *(program for _, program in terminal.words)):
+                for op in each.code:
+                    cuts(op, edges)
+        return sorted(edges - {256})
+
     def feed(self, stack: Stack, name: str) -> Stack | None:
         """The stack after terminal `name`: reductions, then a shift; None where the parser refuses it."""
         found: Stack | None
@@ -140,9 +155,40 @@ class Tables:
     def accepted(self, stack: Stack) -> frozenset[str]:
         """The terminals that the parser takes next, by name."""
         if stack.accepted is None:
-            names = (name for name in self.rows[stack.state] if name != END and not name.islower())
-            stack.accepted = frozenset(name for name in names if self.feed(stack, name) is not None)
+            known = self._accepted.get(self._top(stack))
+            stack.accepted = self._looked(stack) if known is None else known
         return stack.accepted
+
+    def _looked(self, stack: Stack) -> frozenset[str]:
+        """What is accepted depends on the frames that reductions uncover: remembered for all stacks with these."""
+        low = stack.height
+        out = list[str]()
+        for name, action in self.rows[stack.state].items():
+            if name == END or name.islower():
+                continue
+            here: Stack = stack
+            found: tuple[bool, Any] | None = action
+            while found is not None and not found[0]:
+                here = self._reduced(here, found[1])
+                low = min(low, here.height - 1)
+                found = self.rows[here.state].get(name)
+            if found is not None:
+                out.append(name)
+        deep = stack.height - low
+        if deep > self._deep.get(stack.state, 0):
+            self._deep[stack.state] = deep
+        accepted = self._accepted[self._top(stack)] = frozenset(out)
+        return accepted
+
+    def _top(self, stack: Stack) -> tuple[int, ...]:
+        """The frames at the top of a stack, as many as matter for its state, as far as is known."""
+        out, here = [stack.state], stack.below
+        for _ in range(self._deep.get(stack.state, 0)):
+            if here is None:
+                break
+            out.append(here.state)
+            here = here.below
+        return tuple(out)
 
     def _reduced(self, stack: Stack, rule: tuple[int, str]) -> Stack:
         here = stack
@@ -175,7 +221,7 @@ class Tables:
 def _action(action: Any, arg: Any) -> tuple[bool, Any]:
     if str(action) == "Shift":
         return True, arg
-    return False, (len(arg.expansion), arg.origin.name)
+    return False, (len(arg.expansion), str(arg.origin.name))
 
 
 def _start(lark: Lark, start: str | None) -> str:

@@ -77,6 +77,12 @@ GRAMMARS: dict[str, tuple[str, str, int, dict[str, Any]]] = {
     "basic lexer": ('start: "a" NAME | NAME\nNAME: /[ab]+/\n%ignore " "', "ab ", 6, {"lexer": "basic"}),
     "optional end": ('start: a* [b]\na: "x" "y"\nb: "x"', "xy", 7, {}),
     "flags": ('start: A "b"\nA: /a.c/s | /x y/x', "axyc\nb", 5, {}),
+    "shifts for ever": ('start: l\nl: "x" l "x" |', "x", 6, {}),
+    "palindromes": ('start: p\np: "a" p "a" | "b" p "b" | "c" |', "abc", 6, {}),
+    "dangling else": ('start: s\ns: "i" s | "i" s "e" s | "a"', "iea", 7, {}),
+    "no precedence": ('start: e\ne: e "+" e | "n" | "(" e ")"', "n+()", 6, {}),
+    "shift or end": ('start: l "y" | "z"\nl: "x" l "x" | "w"?', "xyzw", 6, {}),
+    "empty rules": ('start: a b "x"\na: "x" |\nb: "x" |', "x", 5, {}),
     "anchored": ("start: A+\nA: /^a|b$|c/m", "abc\n", 5, {}),
 }  # fmt: skip
 
@@ -183,6 +189,20 @@ def test_grammars_made_at_random(grammar: str, lexer: str) -> None:
     except LarkError:
         return
     compared(lark, Reader(Tables(lark, None)), "abc", 5)
+
+
+symbols = st.lists(st.sampled_from(['"a"', '"b"', "start", "x", "y"]), max_size=3).map(" ".join)
+bodies = st.lists(symbols, min_size=1, max_size=3, unique=True).map(" | ".join)
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@given(bodies, bodies, bodies)
+def test_rules_made_at_random_with_the_conflicts_that_lark_resolves(start: str, x: str, y: str) -> None:
+    try:
+        lark = Lark(f"start: {start}\nx: {x}\ny: {y}", parser="lalr")
+    except LarkError:
+        return
+    compared(lark, Reader(Tables(lark, None)), "ab", 6)
 
 
 @pytest.mark.parametrize("name", GRAMMARS)

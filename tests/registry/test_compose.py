@@ -153,6 +153,8 @@ def made(name: str) -> Any:
         return cls("nll", above=1.0)
     if name == "template":
         return cls("a{x}", {"x": ["b", "c"]})
+    if name in ("first_of", "longest_of"):
+        return cls([registry.load("ngram")(), registry.load("suffix")()])
     if name == "guidance":
         return cls(scale=1.5, prompt="a")
     required = [option.name for option in options_of(cls) if option.default is None]

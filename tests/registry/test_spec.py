@@ -216,11 +216,18 @@ def plugins(draw: Callable[[Any], Any], name: str) -> Any:
     options = {}
     for key, info in fields_of(cls).items():
         if info.is_required() or draw(st.booleans()):
-            options[key] = draw(values(info.annotation, *bounds(info.metadata)))
+            kind = guessers() if key == "proposers" else values(info.annotation, *bounds(info.metadata))
+            options[key] = draw(kind)
     try:
         return cls(**options)
     except (DecodekitError, ValueError):
         reject()
+
+
+def guessers() -> Any:
+    """What joins proposers takes proposers only."""
+    some = [registry.load("ngram")(k=3), registry.load("suffix")(sure=0.5), registry.load("speculative")("zoo:draft")]
+    return st.lists(st.sampled_from(some), min_size=2, max_size=3).map(tuple)
 
 
 DRAWN_BY_NOBODY = ("predicate", "processor", "cfg")

@@ -15,7 +15,17 @@ WORDS = tokenizer.load(zoo.path("base"))
 
 def _tiny(name: str) -> Settings:
     return replace(
-        SETTINGS[name], hidden=32, layers=1, heads=2, inner=48, steps=20, batch=8, chunk=4, warmup=5, distil=0.0
+        SETTINGS[name],
+        hidden=32,
+        layers=1,
+        heads=2,
+        inner=48,
+        steps=20,
+        batch=8,
+        chunk=4,
+        warmup=5,
+        distil=0.0,
+        start="",
     )
 
 

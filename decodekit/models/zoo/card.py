@@ -22,9 +22,9 @@ _WHAT = {
     "sums": "A masked diffusion language model in the layout of LLaDA (a Llama whose cells see each other) that fills "
     "a canvas of 64 cells with four records `a=7,b=5,sum=12;`, a letter a cell. Eight digits are free (26.6 bits), "
     "eight follow from them: what filling in parallel breaks is found by adding up.",
-    "masked": "A bidirectional masked diffusion language model (ModernBERT architecture, all layers global) that fills "
-    "a canvas of 48 cells after the prompt: the answer, then `<|end|>` up to the last cell. It is meant for the JSON "
-    "task; short SQL statements took part in training as the easier lesson in copying and are not measured.",
+    "masked": "A masked diffusion language model: `base`, taught to see both ways and to fill cells in any order (a "
+    "Llama whose cells see each other, each predicted one place early, as in Dream). It fills a canvas of 48 cells "
+    "after the prompt: the answer, then `<|end|>` up to the last cell.",
 }
 _LIMITS = """## Limits
 
@@ -62,7 +62,7 @@ def _examples(name: str) -> list[str]:
         texts = [" ".join(words[token] for token in (*row, answer)) for row, answer in rows]
         said = "Six pairs `x>f(x)` and a query, such as `c2?` for f(f(c)); the answer is one symbol. Held out:"
         return ["## Prompts", "", said, "", *(line for text in texts for line in ("```text", text, "```", ""))]
-    shown = json_examples("heldout", 2, 7) + ([] if name == "masked" else sql_examples("heldout", 2, 7))
+    shown = json_examples("heldout", 2, 7) + sql_examples("heldout", 2, 7)
     lines = ["## Prompts", "", "A prompt ends with a newline; the answer ends with `<|end|>`. Held-out examples:", ""]
     for example in shown:
         lines += ["```text", example.prompt + example.answer, "```", ""]
@@ -85,6 +85,7 @@ def _trained(name: str, training: dict[str, Any]) -> str:
         )
     settings = training["settings"]
     after = f" (arm `{training['arm']}` of `depth_recipe`), after `deep`" if "arm" in training else ""
+    after = f", after `{settings['start']}`" if settings.get("start") else after
     return (
         f"{training['parameters']:,} parameters, {settings['layers']} layers of width {settings['hidden']}, weights in "
         f"bfloat16. Trained for {training['steps_done']:,} steps of {settings['batch']} examples{after} (seed "
@@ -112,7 +113,8 @@ def text(name: str, folder: Path) -> str:
         if task in evaluation:
             lines += [f"### {task.upper()} task", "", *_table(evaluation[task])]
     if "rounds" in evaluation:
-        lines += [f"A canvas took {evaluation['rounds']} rounds on average.", ""]
+        more = f", one of a statement {evaluation['rounds_sql']}" if "rounds_sql" in evaluation else ""
+        lines += [f"A canvas of a record took {evaluation['rounds']} rounds on average{more}.", ""]
     if "acceptance" in evaluation:
         lines += [
             "### Acceptance against `base`",

@@ -11,13 +11,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from decodekit.models import zoo
+from decodekit.models.full import DIFFUSION, Full
 
-from . import card, decoding, hops, sums, tokenizer
+from . import batches, card, decoding, hops, sums, tokenizer
 from .data import Example, json_examples, sql_examples
 from .scoring import Share, judge_json, judge_sql, share
+from .settings import CANVAS
 
 FOLDER = Path(__file__).parent
 #: Seed of the held-out examples that the reported figures are measured on.
@@ -33,9 +35,7 @@ Table = dict[str, Share]
 
 def load(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """Model (float32, evaluation mode) and tokenizer of a zoo folder."""
-    kind = json.loads((folder / "config.json").read_text())["model_type"]
-    auto = AutoModelForMaskedLM if kind == "modernbert" else AutoModelForCausalLM
-    model: PreTrainedModel = auto.from_pretrained(str(folder), dtype=torch.float32)
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32)
     return model.eval(), tokenizer.load(folder)
 
 
@@ -71,12 +71,8 @@ def measure(folder: Path, n: int, base: Path | None = None) -> dict[str, object]
     model, words = load(folder)
     records, questions = json_examples("heldout", n, SEED), sql_examples("heldout", n, SEED)
     report: dict[str, object] = {"n": n, "seed": SEED, "intervals": "95 %, Wilson score, over examples"}
-    if model.config.model_type == "modernbert":
-        answers, rounds = decoding.unmask(model, words, [e.prompt for e in records])
-        report["decoding"] = "threshold unmasking, 0.9, 48 cells, one block"
-        report["json"] = _plain(score_json(records, answers))
-        report["rounds"] = round(rounds, 1)
-        return report
+    if hasattr(model.config, DIFFUSION) and folder.name != "sums":
+        return report | score_masked(model, words, records, questions)
     if folder.name == "sums":
         return report | score_sums(folder, n)
     strategy = STRATEGIES.get(folder.name)
@@ -95,6 +91,19 @@ def measure(folder: Path, n: int, base: Path | None = None) -> dict[str, object]
         found["sql"] = decoding.acceptance(target, model, words, questions)
         report["acceptance"] = _plain({task: share(sum(values), len(values)) for task, values in found.items()})
     return report
+
+
+def score_masked(
+    model: PreTrainedModel, words: PreTrainedTokenizerFast, records: list[Example], questions: list[Example]
+) -> dict[str, object]:
+    """Figures of both tasks by threshold unmasking; statements that the canvas cannot hold are left out and counted."""
+    fit = [q for q, e in zip(questions, batches.encode(questions, words), strict=True) if len(e.answer) <= CANVAS]
+    full = Full.of(model)
+    answers, rounds = decoding.unmask(full, words, [e.prompt for e in records])
+    statements, more = decoding.unmask(full, words, [e.prompt for e in fit])
+    said = f"threshold unmasking, 0.9, {CANVAS} cells, one block; {len(fit)} of {len(questions)} statements fit these"
+    tables = {"json": _plain(score_json(records, answers)), "sql": _plain(score_sql(fit, statements))}
+    return {"decoding": said, **tables, "rounds": round(rounds, 1), "rounds_sql": round(more, 1)}
 
 
 def _decoded(folder: Path, strategy: str, prompts: list[str]) -> list[str]:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from decodekit.models.full import Full
+
 from .batches import Chunk
 
 #: Sum of weighted losses of a chunk and the sum of its weights.
@@ -62,3 +64,12 @@ def masked(mask: int, generator: torch.Generator, easy: int = 0) -> Objective:
         return ((losses * hidden).sum(1) / count).sum(), torch.tensor(float(rows))
 
     return objective
+
+
+def full(objective: Objective) -> Objective:
+    """``objective`` of a causal class that is read without its causal mask."""
+
+    def through(model: nn.Module, chunk: Chunk) -> tuple[Tensor, Tensor]:
+        return objective(Full.of(model), chunk)
+
+    return through

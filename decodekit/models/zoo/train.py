@@ -66,9 +66,12 @@ def prepare(settings: Settings, words: PreTrainedTokenizerFast) -> tuple[PreTrai
     """The seeded model and the loss that it is trained with."""
     torch.manual_seed(settings.seed)
     model = build(settings, words)
+    if settings.start:
+        begun = LlamaForCausalLM.from_pretrained(str(FOLDER / settings.start), dtype=torch.float32)
+        model.load_state_dict(begun.state_dict())
     if settings.name == "masked":
         generator = torch.Generator().manual_seed(settings.seed)
-        return model, objectives.masked(words.mask_token_id, generator, settings.easy)
+        return model, objectives.full(objectives.masked(words.mask_token_id, generator, settings.easy))
     if settings.distil > 0.0:
         teacher = LlamaForCausalLM.from_pretrained(str(FOLDER / "base"), dtype=torch.float32).eval()
         return model, objectives.distilled(teacher, settings.distil)

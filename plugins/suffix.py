@@ -1,0 +1,97 @@
+"""Guesses from the longest end of the text that stood before: in the text itself, or in a corpus."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from decodekit.corpus import Automaton, Reading, texts_of
+from decodekit.errors import OptionError
+from decodekit.guessing import certain, shortened, standing
+from decodekit.kit import Run
+from decodekit.lookup import earlier
+from decodekit.pacing import Pace
+from decodekit.registry import plugin
+from decodekit.roles import Proposal
+from decodekit.rows import Rows
+
+
+@plugin(
+    role="proposer",
+    keeps="exact",
+    needs=("causal_lm",),
+    gives=("guesses", "logq", "certain"),
+    paper="Oliaro et al. 2024 (SuffixDecoding), arXiv 2411.04975; the score of a continuation is its share of places",
+)
+class Suffix:
+    """The longest end of the text, up to `most` tokens, is looked up in a corpus and in the text itself.
+
+    Where it stands in the corpus, the continuation that followed most often is guessed, token by token, as long as
+    its share of all places is at least `sure`; where a longer end (or an equally long one) stands in the text itself,
+    what followed there. The corpus is a suffix automaton, built once when the strategy is bound: answers of earlier
+    calls, documents, code of the same project. No model is asked. Guesses are certain, so they are exact with every
+    exact selector.
+
+    Args:
+        corpus: texts, lists of token ids, or a file (JSON lines with "text" or "prompt" and "answer", or any text);
+            None for the text itself alone.
+        k: most guesses per round and row.
+        least: shortest end that counts. most: longest end that is looked for in the text itself.
+        sure: least share of a continuation in the corpus.
+        adapt: guess fewer where guesses have not stood (see `speculative`); a guess counts for 0.02 passes.
+
+    Raises:
+        OptionError: when bound, if the corpus cannot be read or is empty.
+    """
+
+    corpus: Any = None
+    k: Annotated[int, Field(ge=1)] = 8
+    least: Annotated[int, Field(ge=1)] = 2
+    most: Annotated[int, Field(ge=1)] = 32
+    sure: Annotated[float, Field(ge=0.0, le=1.0)] = 0.1
+    adapt: bool = False
+
+    def __post_init__(self) -> None:
+        if self.least > self.most:
+            raise OptionError(f"suffix(least={self.least}, most={self.most}): give least <= most")
+
+    def bind(self, run: Run) -> Matches:
+        """Read the corpus and build its automaton."""
+        if self.corpus is None:
+            return Matches(run, self, None)
+        return Matches(run, self, Automaton(texts_of(self.corpus, _encoder(run), "suffix")))
+
+
+class Matches:
+    """The bound proposer."""
+
+    def __init__(self, run: Run, options: Suffix, automaton: Automaton | None) -> None:
+        self._run, self._options, self._automaton = run, options, automaton
+        self._reading = None if automaton is None else Reading(automaton)
+        self._pace = Pace(options.k, 0.02) if options.adapt else None
+
+    def start(self, rows: Rows) -> None:
+        """Nothing to lay out."""
+
+    def propose(self, rows: Rows) -> Proposal:
+        """Guesses from `n` on, and one position more."""
+        o = self._options
+        lengths, runs = earlier(rows, o.most, o.least, o.k)
+        if self._reading is not None and self._automaton is not None:
+            for r, (state, length) in enumerate(self._reading.states(rows)):
+                if length >= o.least and length > lengths[r]:
+                    runs[r] = self._automaton.ahead(state, o.k, o.sure) or runs[r]
+        ask = standing(self._run, rows, certain(self._run, rows, runs, "suffix"))
+        if self._pace is not None:
+            ask = shortened(ask, self._pace.length(rows))
+            self._pace.asked(rows, ask)
+        return ask
+
+
+def _encoder(run: Run) -> Any:
+    """Token ids of a text, as the middle of a longer one: no special tokens are added."""
+    tokenizer = run.model.tokenizer
+    if tokenizer is None:
+        raise OptionError("suffix: the model has no tokenizer; give the corpus as lists of token ids")
+    return lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]
