@@ -86,6 +86,7 @@ def population(data: dict[str, Any]) -> str:
     lower.set_xlim(upper.get_xlim())
     lower.set_xlabel("round; lines of descent of the final particles")
     lower.set_ylabel("particle")
+    lower.yaxis.get_major_locator().set_params(integer=True)
     return svg(figure)
 
 
