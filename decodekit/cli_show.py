@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -64,23 +64,13 @@ def _acceptance(traces: list[Path]) -> None:
 
 def scores() -> None:
     """List every registered uncertainty score: options, what it needs, paper."""
-    import inspect
-
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     from decodekit import registry
-    from decodekit.about import about_of, options_of
+    from decodekit.about import about_of
+    from decodekit.cli_lists import listed
 
-    table = Table(title="Scores", title_justify="left", show_lines=True)
-    table.add_column("score and its options", overflow="fold", max_width=36)
-    table.add_column("what it says", overflow="fold")
-    for name in registry.names(registry.SCORES):
-        cls = registry.load(name, registry.SCORES)
+    def facts(cls: Any) -> str:
         about = about_of(cls)
-        says = " ".join(inspect.cleandoc(cls.__doc__ or "").split("\n\n")[0].split())
         way = "more is more uncertain" if cls.rising else "less is more uncertain"
-        facts = "; ".join([way, *([about.paper] if about and about.paper else [])])
-        table.add_row(Text("\n  ".join([name, *map(str, options_of(cls))])), Text(f"{says}\n{facts}"))
-    Console().print(table)
+        return "; ".join([way, *([about.paper] if about and about.paper else [])])
+
+    listed("Scores", "score and its options", registry.SCORES, facts)

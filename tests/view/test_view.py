@@ -137,6 +137,10 @@ def test_the_commands(traces: list[Path], tmp_path: Path) -> None:
     assert done.exit_code == 0
     for name in ("gnll", "semantic_entropy", "inv_entropy"):
         assert name in done.output
+    done = runner.invoke(app, ["tasks"])
+    assert done.exit_code == 0
+    for name in ("json", "text_to_sql", "humaneval", "limit: "):
+        assert name in done.output
 
 
 @pytest.mark.parametrize("name", token_scores())
