@@ -72,7 +72,7 @@ def test_the_demo_shows_its_blocks_and_leaves_a_trace(tmp_path: Path) -> None:
         "rows",
         "same as without  True",
         "model calls",
-        "35 of the draft",
+        "guessed it",
         "rounds",
         "evidence",
     ):
