@@ -11,6 +11,7 @@ import torch
 
 from decodekit.about import name_of
 from decodekit.constraints.base import vocabulary_for
+from decodekit.constraints.combine import flat
 from decodekit.constraints.engines.automaton import Automaton, Both
 from decodekit.constraints.pattern import Tree
 from decodekit.constraints.vocabulary import Vocabulary
@@ -33,11 +34,10 @@ def lattice_of(parts: Sequence[Any], run: Run) -> Lattice | None:
     """
     trees: list[Tree] = []
     for part in parts:
-        ask = getattr(part, "flat", None) or getattr(part, "tree", None)
-        tree = ask() if callable(ask) else None
-        if tree is None:
+        found = flat(part)
+        if found is None:
             return None
-        trees += tree if isinstance(tree, list) else [tree]
+        trees += found
     vocabulary = vocabulary_for(run)
     key = f"lattice {run.eos} {trees!r}"
     made: dict[str, Lattice] = vocabulary.engines.setdefault("lattices", {})
@@ -53,7 +53,8 @@ def _lifted(trees: list[Tree], vocabulary: Vocabulary, run: Run, what: str) -> L
     size, dead = len(vocabulary), len(final)
     if dead * size > ENTRIES:
         raise ConstraintError(
-            f"{what}: {dead} states times {size:,} tokens are too many for a canvas; use a smaller pattern"
+            f"{what}: {dead} states times {size:,} tokens are more than the {ENTRIES:,} entries that an automaton on "
+            "a canvas may have; use a smaller pattern"
         )
     table = _leaps(jump, vocabulary.tokens)  # [D + 1, V]
     kept, least = _useful(table, final)
@@ -72,7 +73,7 @@ def _bytes(machine: Both, what: str) -> tuple[np.ndarray[Any, Any], np.ndarray[A
         cuts = sorted({0}.union(*(part.cuts(one) for part, one in zip(machine.parts, state, strict=True))))
         line = [-1] * 256
         for low, high in zip(cuts, [*cuts[1:], 256], strict=True):
-            after = machine.step(state, low)
+            after = machine.after(state, low)
             if after is None:
                 continue
             if after not in number:

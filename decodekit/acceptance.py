@@ -194,7 +194,8 @@ def _given(what: Trace | Result | Sequence[Result]) -> tuple[Trace, Cost | None]
 def _guesses(trace: Trace) -> Array:
     """[E] bool, events that somebody but the model proposed; why a canvas took a cell is no proposer."""
     words = trace.header["words"]
-    own = [code for code, word in enumerate(words) if word in KINDS]
+    kinds = KINDS if "exploit" in words else ("",)  # a canvas names all its reasons; "forced" alone is a proposer
+    own = [code for code, word in enumerate(words) if word in kinds]
     found: Array = ~np.isin(trace.events["by"], own)
     return found
 

@@ -184,7 +184,7 @@ class Filler(ABC):
         if self.held is not None and view.sums is not None:
             dead = view.sums.log_z().isneginf() & view.scope.any(1)
             if self.sample and self.weighs:
-                logw = self.held.weight(rows, ask, view.sums, tokens, take)
+                logw = self.held.weight(rows, ask, view.sums, self.given(rows), tokens, take)
         return Choice(
             tokens,
             take,

@@ -5,7 +5,8 @@ can always be completed and every finished text satisfies the constraint. The va
 the product of the round's laws given the constraint; that is not the model given the constraint. With weights it is:
 a round's weight is the mass of accepted fillings under the new laws, over what the canvas had under the laws before it
 was read anew (a twisted proposal; the product over all rounds is that of all Z before over Z after the commits). The
-weighted law of texts is then the law of the rule's own path without a constraint, restricted to accepted texts.
+weighted law is the model's own along the order in which this run chose its cells (one cell a round: its any-order
+chain), restricted to accepted canvases: the text is accepted, and nothing but ends was drawn behind its end.
 """
 
 from __future__ import annotations
@@ -90,27 +91,21 @@ class Held:
         logp = torch.where(good[..., None], sums.marginals().log(), raw)
         return logp, torch.where(good & (joint != NONE), joint, raw.argmax(2)), sums
 
-    def weight(self, rows: Rows, ask: Proposal, sums: Sums, tokens: Tensor, take: Tensor) -> Tensor:
+    def weight(self, rows: Rows, ask: Proposal, sums: Sums, given: Tensor, tokens: Tensor, take: Tensor) -> Tensor:
         """[R, K] what this round's commits add to the log weights, all at the first of them."""
         cells = sums.cells
         took = take & (ask.at != NONE)
         place = (ask.at - rows.start[:, None]).masked_fill(~took, cells.token.shape[1])  # a spare column takes the rest
         after = torch.nn.functional.pad(cells.token, (0, 1), value=NONE).scatter(1, place, tokens)[:, :-1]
-        left = sums.log_z(after)
+        step = torch.arange(after.shape[1], device=after.device)
+        ends = torch.isin(after, self._eos) & (after != NONE) & (cells.at >= given[:, None])
+        # What stands behind an end that is committed now has been counted, and is not read again.
+        left = sums.log_z(after, torch.minimum(cells.length, (step + 1).masked_fill(~ends, len(step)).amin(1)))
         before = rows.column(_Z, torch.zeros_like(rows.logw))
         rows.columns[_Z] = left
-        added = sums.log_z() - before - torch.where(self._whole(after, cells), left, 0.0)
+        added = sums.log_z() - before
         first = torch.zeros_like(took).scatter(1, took.to(torch.int8).argmax(1, keepdim=True), True) & took
         return torch.where(first, added[:, None], 0.0)
-
-    def _whole(self, token: Tensor, cells: Cells) -> Tensor:
-        """[R] bool, whether nothing is open before the end of the text."""
-        width = token.shape[1]
-        place = torch.arange(width, device=token.device)
-        ends = torch.isin(token, self._eos) & (token != NONE)
-        end = (place + 1).masked_fill(~ends, width).amin(1)
-        stands = place.masked_fill(token != NONE, width).amin(1)
-        return stands >= torch.minimum(end, cells.length)
 
     def _cells(self, rows: Rows, ask: Proposal, given: Tensor, fresh: Tensor) -> Cells:
         """The canvas of every row, from its start to its limit or a committed end of the text."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from decodekit import noise
 from decodekit.noise import TRIAL, Salt
 from decodekit.rows import NONE
 
-LEAST = 1e-200
+LEAST: Final = 1e-300
 """What a token that the law does not exclude is worth at least: rounding excludes nothing."""
 
 
@@ -88,31 +89,36 @@ class Cells:
 
 
 class Sums:
-    """Both passes, for laws `p` [R, K, V] (probabilities, float64)."""
+    """Both passes, for laws `p` [R, K, V] (probabilities, float64), in logarithms: a canvas may hang by a thread."""
 
     def __init__(self, lattice: Lattice, cells: Cells, p: Tensor) -> None:
         self.lattice, self.cells, self.p = lattice, cells, p
         rows, known = p.shape[:2]
         flat = torch.sparse.mm(lattice.members, p.flatten(0, 1).T.contiguous())  # [C, R * K]
-        self._mass = flat.T.reshape(rows, known, lattice.classes)  # [R, K, C]
+        self._mass = flat.T.reshape(rows, known, lattice.classes).log()  # [R, K, C]
         self._beta = self._backward(cells.token)
 
-    def log_z(self, token: Tensor | None = None) -> Tensor:
-        """[R] log probability that the laws' independent draws are accepted; with `token` [R, T] committed as well."""
-        beta, scale = self._beta if token is None else self._backward(token)
-        return beta[0][:, self.lattice.start].log() + scale
+    def log_z(self, token: Tensor | None = None, length: Tensor | None = None) -> Tensor:
+        """[R] log probability that independent draws from the laws are accepted.
+
+        With `token` [R, T] committed as well, in canvases of `length` [R].
+        """
+        beta = self._beta if token is None else self._backward(token, length=length)
+        return beta[0][:, self.lattice.start]
 
     def marginals(self) -> Tensor:
         """[R, K, V] the law of each cell that was read, given that the filling is accepted."""
-        lattice, beta = self.lattice, self._beta[0]
+        lattice = self.lattice
         weight = torch.zeros_like(self._mass)  # [R, K, C] of a class at a cell, its own law apart
-        alpha = torch.zeros_like(beta[0])
-        alpha[:, lattice.start] = 1.0
+        alpha = torch.full_like(self._beta[0], -torch.inf)
+        alpha[:, lattice.start] = 0.0
         for t in range(self.cells.token.shape[1]):
             read = self.cells.read[:, t]
             rows = (read != NONE).nonzero()[:, 0]
             if len(rows):
-                both = alpha[rows][:, lattice.source] * beta[t + 1][rows][:, lattice.target]  # [B, P]
+                both = alpha[rows][:, lattice.source] + self._beta[t + 1][rows][:, lattice.target]  # [B, P]
+                most = (both + self._mass[rows, read[rows]][:, lattice.kind]).amax(1, keepdim=True)
+                both = (both - torch.where(most > -torch.inf, most, 0.0)).clamp(max=700.0).exp()
                 found = both.new_zeros(len(rows), lattice.classes).index_add_(1, lattice.kind, both)
                 weight[rows, read[rows]] = found
             alpha = self._forward(alpha, t)
@@ -123,17 +129,13 @@ class Sums:
 
     def draw(self) -> Tensor:
         """[R, K] tokens of one joint draw; cells that were not read are decided on the way and forgotten."""
-        beta, salt = self._beta[0], Salt.TOKEN + TRIAL
-        fresh = (
-            self.cells.stream + self.cells.number * 0x5851F42D4C957F2D
-        )  # a draw must not know an earlier one's noise
+        fresh = self.cells.stream + self.cells.number * _STEP  # a draw must not know an earlier one's noise
         stream = noise.renewed(fresh)
 
         def pick(t: int, weight: Tensor) -> Tensor:
-            place = self.cells.at[:, t : t + 1]
-            return noise.argmax(weight.log()[:, None], stream, place, salt)[:, 0]
+            return noise.argmax(weight[:, None], stream, self.cells.at[:, t : t + 1], Salt.TOKEN + TRIAL)[:, 0]
 
-        return self._walk(beta, self.p, pick)
+        return self._walk(self._beta, pick)
 
     def best(self) -> Tensor:
         """[R, K] tokens of the most probable filling; of equals, the lowest ids."""
@@ -141,61 +143,53 @@ class Sums:
         top = torch.zeros_like(self._mass)  # [R, K, C] the best token of each class
         for begin in range(0, self.p.shape[1], 8):  # eight cells at a time: [R, 8, N] may be large
             part = self.p[:, begin : begin + 8, lattice.tokens]
-            index = lattice.of.expand_as(part)
-            top[:, begin : begin + 8].scatter_reduce_(2, index, part, "amax")
-        beta = self._backward(self.cells.token, top, best=True)[0]
-        return self._walk(beta, self.p, lambda t, weight: weight.argmax(1))
+            top[:, begin : begin + 8].scatter_reduce_(2, lattice.of.expand_as(part), part, "amax")
+        beta = self._backward(self.cells.token, top.log(), best=True)
+        return self._walk(beta, lambda t, weight: weight.argmax(1))
 
-    def _backward(self, token: Tensor, mass: Tensor | None = None, best: bool = False) -> tuple[list[Tensor], Tensor]:
-        """Per cell and one more, [R, S + 1] what completions are worth (scaled to at most 1); [R] log of the scales."""
+    def _backward(
+        self, token: Tensor, mass: Tensor | None = None, best: bool = False, length: Tensor | None = None
+    ) -> list[Tensor]:
+        """Per cell and one more, [R, S + 1] log of what the completions of each state are worth."""
         lattice, cells = self.lattice, self.cells
         mass = self._mass if mass is None else mass
+        length = cells.length if length is None else length
         rows, width = token.shape
-        end = torch.zeros(rows, lattice.states + 1, dtype=torch.float64, device=token.device)
-        end[:, :-1] = lattice.accept.double()
-        out, scale = [end], torch.zeros(rows, dtype=torch.float64, device=token.device)
+        end = torch.full((rows, lattice.states + 1), -torch.inf, dtype=torch.float64, device=token.device)
+        end[:, :-1][:, lattice.accept] = 0.0
+        out = [end]
         for t in range(width - 1, -1, -1):
             after = out[-1]
-            worth = self._weights(mass, t) * after[:, lattice.target]  # [R, P]
-            here = torch.zeros_like(after)
-            if best:
-                here.scatter_reduce_(1, lattice.source.expand(rows, -1), worth, "amax")
-            else:
-                here.index_add_(1, lattice.source, worth)
-            here = torch.where((t > cells.last)[:, None], (here > 0).double(), here)
+            here = _gathered(self._weights(mass, t) + after[:, lattice.target], lattice.source, after.shape[1], best)
+            here = torch.where((t > cells.last)[:, None] & (here > -torch.inf), 0.0, here)
             stands = token[:, t] != NONE
             if bool(stands.any()):
                 moved = after.gather(1, lattice.table[:, token[:, t].clamp(min=0)].T.long())
                 here = torch.where(stands[:, None], moved, here)
-            here = torch.where((t >= cells.length)[:, None], after, here)
-            most = here.amax(1)
-            safe = torch.where(most > 0, most, 1.0)
-            scale = scale + safe.log()
-            out.append(here / safe[:, None])
-        return out[::-1], scale
+            out.append(torch.where((t >= length)[:, None], after, here))
+        return out[::-1]
 
     def _forward(self, alpha: Tensor, t: int) -> Tensor:
-        """[R, S + 1] what reaches each state after cell `t`, scaled."""
+        """[R, S + 1] log of what reaches each state after cell `t`."""
         lattice, cells = self.lattice, self.cells
-        moved = self._weights(self._mass, t) * alpha[:, lattice.source]
-        here = torch.zeros_like(alpha).index_add_(1, lattice.target, moved)
+        moved = self._weights(self._mass, t) + alpha[:, lattice.source]
+        here = _gathered(moved, lattice.target, alpha.shape[1])
         stands = cells.token[:, t] != NONE
         if bool(stands.any()):
             to = lattice.table[:, cells.token[:, t].clamp(min=0)].T.long()  # [R, S + 1]
-            here = torch.where(stands[:, None], torch.zeros_like(alpha).scatter_add_(1, to, alpha), here)
-            here[:, -1] = 0.0
-        here = torch.where((t >= cells.length)[:, None], alpha, here)
-        return here / here.amax(1, keepdim=True).clamp(min=1e-300)
+            here = torch.where(stands[:, None], _gathered(alpha, to, alpha.shape[1]), here)
+            here[:, -1] = -torch.inf
+        return torch.where((t >= cells.length)[:, None], alpha, here)
 
     def _weights(self, mass: Tensor, t: int) -> Tensor:
-        """[R, P] of every move at cell `t`."""
+        """[R, P] log weight of every move at cell `t`."""
         read = self.cells.read[:, t]
         here = mass.gather(1, read.clamp(min=0)[:, None, None].expand(-1, 1, mass.shape[2]))[:, 0]  # [R, C]
-        return torch.where((read != NONE)[:, None], here[:, self.lattice.kind], 1.0)
+        return torch.where((read != NONE)[:, None], here[:, self.lattice.kind], 0.0)
 
-    def _walk(self, beta: list[Tensor], p: Tensor, pick: Callable[[int, Tensor], Tensor]) -> Tensor:
-        """[R, K] tokens along a path from the start; `pick` chooses by weights [R, V] or [R, S]."""
-        lattice, cells = self.lattice, self.cells
+    def _walk(self, beta: list[Tensor], pick: Callable[[int, Tensor], Tensor]) -> Tensor:
+        """[R, K] tokens along a path from the start; `pick` chooses by log weights [R, V] or [R, S + 1]."""
+        lattice, cells, p = self.lattice, self.cells, self.p
         rows, width = cells.token.shape
         state = torch.full((rows,), lattice.start, device=p.device)
         out = torch.full(p.shape[:2], NONE, device=p.device)
@@ -204,19 +198,34 @@ class Sums:
             asked = read != NONE
             if bool(asked.any()):
                 law = p.gather(1, read.clamp(min=0)[:, None, None].expand(-1, 1, p.shape[2]))[:, 0]  # [R, V]
-                chosen = pick(t, law * after.gather(1, lattice.table[state].long()))
+                chosen = pick(t, law.log() + after.gather(1, lattice.table[state].long()))
                 row = asked.nonzero()[:, 0]
                 out[row, read[row]] = chosen[row]
                 token = torch.where(asked, chosen, token)
             blank = (token == NONE) & (t < cells.length) & (t < cells.last)
-            if bool(blank.any()):
-                ways = torch.zeros_like(after).index_add_(
-                    1, lattice.target, (lattice.source == state[:, None]).double() * after[:, lattice.target]
-                )
-                jump = pick(t, ways)
-            else:
-                jump = state
+            jump = pick(t, self._ways(state, after)) if bool(blank.any()) else state
             moved = lattice.table[state, token.clamp(min=0)].long()
             state = torch.where(token != NONE, moved, torch.where(blank, jump, state))
-            state = torch.where(t >= cells.length, lattice.start, state).clamp(max=lattice.states)
+            state = torch.where(t >= cells.length, lattice.start, state).clamp(min=0, max=lattice.states)
         return out
+
+    def _ways(self, state: Tensor, after: Tensor) -> Tensor:
+        """[R, S + 1] log weight of every state that a cell without a law may lead to from `state` [R]."""
+        lattice = self.lattice
+        worth = after[:, lattice.target].masked_fill(lattice.source != state[:, None], -torch.inf)
+        return _gathered(worth, lattice.target, after.shape[1])
+
+
+def _gathered(worth: Tensor, to: Tensor, size: int, best: bool = False) -> Tensor:
+    """[R, size] log of the sum (or the most) of exp `worth` [R, P] by where it goes, `to` [P] or [R, P]."""
+    to = to.expand_as(worth)
+    most = torch.full((len(worth), size), -torch.inf, dtype=worth.dtype, device=worth.device)
+    most.scatter_reduce_(1, to, worth, "amax")
+    if best:
+        return most
+    base = torch.where(most > -torch.inf, most, 0.0)
+    return torch.zeros_like(most).scatter_add_(1, to, (worth - base.gather(1, to)).exp()).log() + base
+
+
+_STEP: Final = 0x5851F42D4C957F2D
+"""Between the streams of one joint draw and the next."""

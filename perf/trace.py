@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -69,7 +70,7 @@ def measured(hf: Any, rows: int, tokens: int, top_k: int) -> dict[str, Any]:
     steps = out[0].trace.rounds["seconds"][2:]
     own, step = statistics.median(spent[2:]), float(statistics.median(steps))
     own_busy = statistics.median(own_cpu[2:])
-    busy = statistics.median(b - a for a, b in zip(stamps[2:-1], stamps[3:], strict=True))
+    busy = statistics.median(b - a for a, b in pairwise(stamps[2:]))
     return {
         "rows": rows,
         "top_k": top_k,
