@@ -120,9 +120,8 @@ def test_killed_and_resumed_ten_times_nothing_is_lost_or_doubled(run: tuple[Path
 
 def test_progress_of_a_resumed_run_counts_what_is_done(tmp_path: Path) -> None:
     runner = Runner(plan_of(["zoo:base"], ["sql(limit=3)"], ["greedy"], batch=1))
-    run = runner.run(tmp_path / "out")
-    next(run)
-    run.close()
+    for _ in runner.run(tmp_path / "out"):
+        break
     told: list[int] = []
     assert parallel.here(runner, tmp_path / "out", resume=True, tell=lambda done, said: told.append(done))
     assert told == [2, 3]
