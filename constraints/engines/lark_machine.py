@@ -54,6 +54,8 @@ class Reader:
         self.unknown = 0
         self._spots: dict[Any, Spot] = {}
         self._names: dict[Any, frozenset[str]] = {}
+        self._taken: dict[Any, bool] = {}
+        self._direct = not self.counts and not tables.reach
         self._root = Stack(tables.first_state, None, 0)
 
     def first(self) -> Spot:
@@ -100,6 +102,8 @@ class Reader:
         place = spot.place.step(byte)
         if place is None:  # the lexeme is over, where it matched last
             return None if spot.other is None else self.read(spot.other, byte)
+        if self._direct and not place.keep and (place.hit is None or not place.hit[0]):
+            return self._plainly(spot, place, byte)
         count = self.layer.count(place, spot.count, byte) if self.counts else -1
         recent = spot.recent + bytes([byte]) if self.tables.reach or place.keep or place.hit else b""
         if place.hit is not None:
@@ -110,6 +114,25 @@ class Reader:
             return other
         kept = self.tables.reach + place.keep
         return self._spot(spot.stack, spot.layer, place, other, recent[-kept:] if kept else b"", count)
+
+    def _plainly(self, spot: Spot, place: Place, byte: int) -> Spot | None:
+        """:meth:`_read` where only stack and place matter, as mostly."""
+        stack = spot.stack
+        if place.hit is None:
+            other = None if spot.other is None else self.read(spot.other, byte)
+        else:
+            name = place.hit[1]
+            if name not in stack.ended:
+                stack.ended[name] = self._committed(spot, place.hit, b"", -1)
+            other = stack.ended[name]
+        if place.dead:
+            return other
+        if other is not None and other.begun:
+            other = self._without(other, place.entries)
+        found: Spot | None = stack.spots.get((place, other))
+        if found is None:
+            found = stack.spots[place, other] = Spot(stack, None, place, True, other, b"", -1)
+        return found
 
     def _committed(self, spot: Spot, hit: tuple[int, str], recent: bytes, count: int) -> Spot | None:
         """The spot if the lexeme ends with the match `hit`, after the bytes read since."""
@@ -176,18 +199,22 @@ class Reader:
 
     def takes(self, stack: Stack, layer: Any, place: Place, count: int) -> bool:
         """Whether some text completes an open lexeme that has not matched before, and that nothing waits for."""
+        if self.future.clear and self.future.plain and not self.counts:  # then all that counts is what is accepted
+            key = (self.tables.accepted(stack), place)
+            found = self._taken.get(key)
+            if found is None:
+                found = self._taken[key] = self.layer.finds(stack, layer, place, count, self._onward)
+            return found
         if self.future.clear:
             return self.layer.finds(stack, layer, place, count, self._onward)
         return self.alive(self._spot(stack, layer, place, None, b"", count))
 
     def _alive(self, spot: Spot) -> bool:
-        if not self._hopeful(spot):
-            return False
         if not self.future.clear:
-            return self._searched(spot)
+            return self._hopeful(spot) and self._searched(spot)
         if not spot.begun:
             return self._onward(spot.stack)
-        if self.layer.finds(spot.stack, spot.layer, spot.place, spot.count, self._onward):
+        if self.takes(spot.stack, spot.layer, spot.place, spot.count):
             return True
         other = spot.other
         if other is None or not self.alive(other):
