@@ -6,19 +6,16 @@ matched last. The second runs along in parallel, so nothing is ever read twice; 
 
 from __future__ import annotations
 
-import heapq
-from itertools import count
 from typing import Any, Final
 
 from decodekit.constraints.engines.lark_future import Future
 from decodekit.constraints.engines.lark_layers import Indented, Plain
 from decodekit.constraints.engines.lark_scanner import Place
+from decodekit.constraints.engines.lark_search import ended, searched
 from decodekit.constraints.engines.lark_tables import Stack, Tables
 
 SPOTS: Final = 200_000
 """How many spots are kept to be found again."""
-SEARCH: Final = 3_000
-"""How many spots are looked at for a completion, before a text counts as possible."""
 
 
 class Spot:
@@ -211,7 +208,7 @@ class Reader:
 
     def _alive(self, spot: Spot) -> bool:
         if not self.future.clear:
-            return self._hopeful(spot) and self._searched(spot)
+            return self.hopeful(spot) and self._searched(spot)
         if not spot.begun:
             return self._onward(spot.stack)
         if self.takes(spot.stack, spot.layer, spot.place, spot.count):
@@ -222,11 +219,11 @@ class Reader:
         simple = not other.begun and self.future.follows(spot.place, other.stack)
         return simple or self._searched(spot)
 
-    def _hopeful(self, spot: Spot) -> bool:
+    def hopeful(self, spot: Spot) -> bool:
         """Whether the lexemes that are open could be taken; what comes after them is left out of sight."""
         if not spot.begun or self.layer.finds(spot.stack, spot.layer, spot.place, spot.count, None):
             return True
-        return spot.other is not None and self._hopeful(spot.other)
+        return spot.other is not None and self.hopeful(spot.other)
 
     def _onward(self, stack: Stack) -> bool:
         """Whether the parser can come to an end."""
@@ -235,29 +232,12 @@ class Reader:
         return stack.completed
 
     def _searched(self, spot: Spot) -> bool:
-        """Whether some text leads to the end, byte by byte; lower stacks first. True too where the bound is met."""
-        tick, came = count(), dict[Spot, Spot | None]({spot: None})
-        open_: list[tuple[int, int, Spot]] = [(0, next(tick), spot)]
-        while open_:
-            cost, _, here = heapq.heappop(open_)
-            if here.fate or self.final(here):
-                back: Spot | None = here
-                while back is not None:
-                    back.fate, back = True, came[back]
-                return True
-            if here.fate is False:
-                continue
-            for byte in self.bytes_of(here):
-                after = self.read(here, byte)
-                if after is not None and after not in came and self._hopeful(after):
-                    came[after] = here
-                    heapq.heappush(open_, (cost + 1 + 2 * (after.stack.height - here.stack.height), next(tick), after))
-            if len(came) > SEARCH:
-                self.unknown += 1
-                return True
-        for here in came:
-            here.fate = False
-        return False
+        """Whether some text leads to the end, byte by byte. True too where the bound is met."""
+        return searched(self, spot)
+
+    def ending(self, state: Spot) -> bytes | None:
+        """A text that completes a spot; None where none is near."""
+        return ended(self, state)
 
     def bytes_of(self, spot: Spot) -> list[int]:
         """One byte of each class that the spot tells apart."""
