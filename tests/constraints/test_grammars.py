@@ -171,4 +171,4 @@ def test_work_that_takes_too_long_is_ended() -> None:
     assert ended.wait(20)
     assert within(20, lambda: 3) == 3
     with pytest.raises(KeyError):
-        within(20, lambda: os.environ["no such name"])
+        within(20, lambda: os.environ["NO_SUCH_NAME"])
