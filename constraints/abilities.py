@@ -32,6 +32,7 @@ def examples() -> list[tuple[str, dict[str, Any]]]:
         ("regex", {"pattern": "(?=.*b)[ab]{1,3}c", "engine": "partial"}),
         *choice,
         ("json_schema", {"schema": {"type": "integer"}}),
+        ("json_schema", {"schema": {"type": "integer"}, "engine": "machine"}),
         ("sql", {"schema": "CREATE TABLE a (b TEXT)"}),
         ("smiles", {}),
         ("predicate", {"fn": str.isascii}),

@@ -44,7 +44,7 @@ class Bound(Follower):
         """Whether a check costs more than a round of the search: it runs Python code of the user's."""
         self._pace = Pace()
         self._ahead: Future[None] | None = None
-        self._built = 0
+        self._built = compiled.built
         self._steering: Steering | None = None
         self._eos = tuple(i for i in dict.fromkeys(run.eos) if 0 <= i < self._size)
         self._first = compiled.start()

@@ -6,9 +6,10 @@ from collections.abc import Hashable, Iterator
 from typing import Any
 
 from decodekit.canonicality import Canonicality, Window, canonicality_of
-from decodekit.constraints.base import Bound, vocabulary_for
+from decodekit.constraints.base import Bound
 from decodekit.constraints.cursor import Compiled
 from decodekit.constraints.engines.states import States
+from decodekit.constraints.kept import bound
 from decodekit.constraints.vocabulary import Vocabulary
 from decodekit.errors import ConstraintError
 from decodekit.kit import Run
@@ -42,7 +43,7 @@ class Canonical:
 
     def bind(self, run: Run) -> Bound:
         """Compiled for the run's model, following its rows."""
-        return Bound(self.compile(vocabulary_for(run)), run)
+        return bound(self, run)
 
     def judge(self, text: str) -> bool:
         """Whether `text` is a text: which tokens wrote it cannot be seen any more."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import Final, Literal
 
-from decodekit.constraints.base import Bound, vocabulary_for
+from decodekit.constraints.base import Bound
 from decodekit.constraints.cursor import Compiled
 from decodekit.constraints.engines.automaton import letters
 from decodekit.constraints.engines.words import Words
+from decodekit.constraints.kept import bound
 from decodekit.constraints.pattern import Either, Tree
 from decodekit.constraints.regex import Regex
 from decodekit.constraints.vocabulary import Vocabulary
@@ -62,7 +63,7 @@ class Choice:
 
     def bind(self, run: Run) -> Bound:
         """Compiled for the run's model, following its rows."""
-        return Bound(self.compile(vocabulary_for(run)), run)
+        return bound(self, run)
 
     def judge(self, text: str) -> bool:
         """Whether `text` is one of the options."""

@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from decodekit.constraints.base import Bound, vocabulary_for
+from decodekit.constraints.base import Bound
 from decodekit.constraints.cursor import Bits, Compiled, Cursor, explained
 from decodekit.constraints.engines.automaton import Automaton, Both
 from decodekit.constraints.engines.llguidance import Grammar, GrammarError
 from decodekit.constraints.engines.states import utf8
 from decodekit.constraints.engines.together import Together
 from decodekit.constraints.front import constraint_of
-from decodekit.constraints.pattern import Tree, written
+from decodekit.constraints.kept import bound
+from decodekit.constraints.pattern import Either, Tree, written
 from decodekit.constraints.vocabulary import Vocabulary
 from decodekit.errors import ConstraintError
 from decodekit.kit import Run
@@ -46,6 +47,16 @@ class AllOf:
     def __post_init__(self) -> None:
         _parts("all_of", self.parts, 1)
 
+    def flat(self) -> list[Tree] | None:
+        """The parts as trees of what automata can do, all of which must hold; None where one is beyond them."""
+        out: list[Tree] = []
+        for part in _parts("all_of", self.parts, 1):
+            found = flat(part)
+            if found is None:
+                return None
+            out += found
+        return out
+
     def compile(self, vocabulary: Vocabulary) -> Compiled:
         """For one vocabulary. Raises ConstraintError where a part does."""
         parts = _parts("all_of", self.parts, 1)
@@ -58,7 +69,7 @@ class AllOf:
 
     def bind(self, run: Run) -> Bound:
         """Compiled for the run's model, following its rows."""
-        return Bound(self.compile(vocabulary_for(run)), run)
+        return bound(self, run)
 
     def judge(self, text: str) -> bool:
         """Whether `text` satisfies every part, by their own judges."""
@@ -78,13 +89,19 @@ class AnyOf:
     def __post_init__(self) -> None:
         _parts("any_of", self.parts, 1)
 
+    def tree(self) -> Tree | None:
+        """One of the parts, as a tree of what automata can do; None where one is beyond them."""
+        trees = [_tree(part) for part in _parts("any_of", self.parts, 1)]
+        known = tuple(tree for tree in trees if tree is not None)
+        return Either(known) if len(known) == len(trees) else None
+
     def compile(self, vocabulary: Vocabulary) -> Compiled:
         """For one vocabulary. Raises ConstraintError where a part does."""
         return Together([part.compile(vocabulary) for part in _parts("any_of", self.parts, 1)], vocabulary, False)
 
     def bind(self, run: Run) -> Bound:
         """Compiled for the run's model, following its rows."""
-        return Bound(self.compile(vocabulary_for(run)), run)
+        return bound(self, run)
 
     def judge(self, text: str) -> bool:
         """Whether `text` satisfies a part, by its own judge."""
@@ -110,7 +127,7 @@ class NotAtEnd:
 
     def bind(self, run: Run) -> Bound:
         """Compiled for the run's model, following its rows."""
-        return Bound(self.compile(vocabulary_for(run)), run)
+        return bound(self, run)
 
     def judge(self, text: str) -> bool:
         """Whether `text` does not satisfy the part."""
@@ -119,6 +136,16 @@ class NotAtEnd:
     def value(self, text: str) -> str | None:
         """The text itself, or None where it satisfies the part."""
         return text if self.judge(text) else None
+
+
+def flat(part: Any) -> list[Tree] | None:
+    """What automata can do of a part, for canvases: `flat()` if it has that, else its `tree()`; None for nothing."""
+    ask = getattr(part, "flat", None)
+    if callable(ask):
+        found: list[Tree] | None = ask()
+        return found
+    tree = _tree(part)
+    return None if tree is None else [tree]
 
 
 def _tree(part: Any) -> Tree | None:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Final
-
-import jsonschema
-import regex
+from typing import Final
 
 _LEAP: Final = r"(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)"
 _DATE: Final = (
@@ -43,19 +39,3 @@ FORMATS: Final[dict[str, str]] = {
     "json-pointer": r"^(?:/(?:[^~/]|~[01])*)*$",
 }
 """All of these texts are of the format; rare spellings (quoted e-mail names, IPv6 zones) are left out."""
-
-
-def fits(name: str, text: str) -> bool:
-    """Whether `text` is of a format; formats that are not known fit everything."""
-    if name == "regex":
-        try:
-            regex.compile(text)
-        except (regex.error, RecursionError, OverflowError):
-            return False
-    return name not in FORMATS or regex.fullmatch(FORMATS[name], text) is not None
-
-
-def format_of(validator: Any, name: Any, value: Any, schema: Any) -> Iterator[Any]:
-    """`format` asserted, as validators of the jsonschema library have it."""
-    if validator.is_type(value, "string") and isinstance(name, str) and not fits(name, value):
-        yield jsonschema.ValidationError(f"{value!r} is no {name}")

@@ -6,34 +6,34 @@ import json
 import re
 import warnings
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Annotated, Any, Final, Literal
 
 import jsonschema
 from pydantic import Field
 
-from decodekit.constraints.base import Bound, vocabulary_for
+from decodekit.constraints.base import Bound
 from decodekit.constraints.cursor import Compiled
-from decodekit.constraints.engines import json_keywords as keywords
-from decodekit.constraints.engines.json_judge import QUIET, Judge
-from decodekit.constraints.engines.json_reader import Layout
-from decodekit.constraints.engines.json_residual import Residual, SchemaMachine
 from decodekit.constraints.engines.llguidance import Grammar, GrammarError
-from decodekit.constraints.engines.states import States
-from decodekit.constraints.json_formats import FORMATS
+from decodekit.constraints.flat_schema import flat_schema
 from decodekit.constraints.json_source import Source, clip, pointer, read
-from decodekit.constraints.schemas.compile import compiled
+from decodekit.constraints.kept import bound
+from decodekit.constraints.pattern import Tree
+from decodekit.constraints.schemas.compile import compiled, late
+from decodekit.constraints.schemas.masks import JsonStates
+from decodekit.constraints.schemas.remarks import remarks
+from decodekit.constraints.schemas.space import Bounds
 from decodekit.constraints.vocabulary import Vocabulary
 from decodekit.errors import ConstraintError, ConstraintWarning
 from decodekit.kit import Run
 from decodekit.registry import plugin
 
+DIGITS: Final = 64
 WHITESPACE: Final[dict[str, dict[str, object]]] = {
     "compact": {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"},
     # never endless: between two tokens of JSON at most one line break and sixteen spaces
     "flexible": {"whitespace_pattern": r"\n? {0,16}"},
 }
-LATE: Final = ("multipleOf", "unevaluatedItems", "unevaluatedProperties", "$recursiveRef")
-"""Keywords of which the residual engine says little before a value closes."""
 
 
 @plugin(role="constraint", keeps="exact", gives=("mask", "admits"))
@@ -45,77 +45,90 @@ class JsonSchema:
     arguments the object then holds. whitespace: none at all ("compact"), or between any two tokens at most one line
     break and sixteen spaces ("flexible").
 
-    engine: "llguidance" (a grammar; keys come in the order of the schema), "residual" (a reader of JSON with a judge
-    of what is open; keys in any order; every keyword of drafts 4 to 2020-12), or "auto": llguidance where it can
-    enforce the whole schema, else residual. order: "any" lets keys come in any order, which only residual can.
-    formats: assert `format`, where it is known (llguidance always does); as a mere remark only residual takes it.
-    digits: characters of a number at most, in residual. lenient: no warnings about what means nothing or is easily
-    misunderstood: unknown keywords and formats, patterns that are not anchored.
+    engine: "llguidance" (a grammar; keys come in the order of the schema), "machine" (formulas followed byte by byte;
+    every keyword of drafts 4 to 2020-12), or "auto": llguidance where it can enforce the whole schema, else machine.
+    order: keys in the order of the "schema", or in "any" (by the machine); None leaves it to the engine: llguidance
+    keeps it, the machine does not. formats: assert `format`, where it is known; as a mere remark only the
+    machine takes it. digits, max_string, max_items: the most digits of a number, characters of a string, and items of
+    an array (and properties of an object that the schema does not name) where the schema sets no bound of its own; a
+    bound, like order="any", needs the machine. Without one its numbers end after 64 digits. lenient: no warnings about
+    what means nothing or is easily misunderstood: unknown keywords and formats, patterns that are not anchored.
 
     An invalid value is never closed. What only the end of a value can tell (`late`) may lead to a dead end.
     """
 
     schema: Any
     whitespace: Literal["compact", "flexible"] = "compact"
-    engine: Literal["auto", "llguidance", "residual", "machine"] = "auto"
-    order: Literal["schema", "any"] = "schema"
+    engine: Literal["auto", "llguidance", "machine"] = "auto"
+    order: Literal["schema", "any"] | None = None
     formats: bool = True
-    digits: Annotated[int, Field(ge=1)] = 64
+    digits: Annotated[int, Field(ge=1)] | None = None
+    max_string: Annotated[int, Field(ge=1)] | None = None
+    max_items: Annotated[int, Field(ge=1)] | None = None
     lenient: bool = False
 
     def __post_init__(self) -> None:
         if self.order == "any" and self.engine == "llguidance":
             raise ConstraintError("json_schema: llguidance writes keys in order; drop order='any', or engine=")
+        if self._bounded() and self.engine == "llguidance":
+            raise ConstraintError(
+                "json_schema: llguidance knows no bounds but those of the schema; drop digits, max_string and "
+                "max_items, or engine="
+            )
         self.source()
 
     def source(self) -> Source:
         """The schema as a document, and the Python type it came from."""
+        return self._read
+
+    @cached_property
+    def _read(self) -> Source:
         return read(self.schema)
 
     def compile(self, vocabulary: Vocabulary) -> Compiled:
         """For one vocabulary. Raises ConstraintError where a keyword cannot be enforced."""
         document = self.source().document
         self._warn(document)
-        if self.engine == "machine":
+        apart = self.order == "any" or not self.formats or self._bounded()
+        if self.engine == "machine" or (apart and self.engine == "auto"):
             return self._machine(document, vocabulary)
-        if self.engine == "residual" or self.order == "any" or not self.formats:
-            return self._residual(document, vocabulary)
         whole = {} if document is True else dict(document)
         whole["x-guidance"] = WHITESPACE[self.whitespace]
         try:
             return Grammar("start: %json " + json.dumps(whole), vocabulary)
         except GrammarError as error:
-            if self.engine == "llguidance" or "Unsatisfiable" in str(error):
+            if self.engine == "llguidance":
                 raise _refusal(str(error), document) from None
-        return self._residual(document, vocabulary)
+        return self._machine(document, vocabulary)
+
+    def flat(self) -> list[Tree]:
+        """What an automaton can hold of the schema, for canvases. Raises ConstraintError where that is not all."""
+        return [flat_schema(self.source().document, self.whitespace == "flexible")]
+
+    def _bounded(self) -> bool:
+        return not (self.digits is self.max_string is self.max_items is None)
 
     def _machine(self, document: Any, vocabulary: Vocabulary) -> Compiled:
-        machine, notes = compiled(
-            document, self.formats, self.order == "schema", self.whitespace == "flexible", self.digits
-        )
-        for said in [] if self.lenient else notes:
-            warnings.warn(f"json_schema: {said}; lenient=True says nothing", ConstraintWarning, stacklevel=4)
-        return States(machine, vocabulary)
-
-    def _residual(self, document: Any, vocabulary: Vocabulary) -> Compiled:
-        layout = Layout(16, True, self.digits) if self.whitespace == "flexible" else Layout(digits=self.digits)
-        try:
-            return Residual(SchemaMachine(Judge(document, self.formats), layout), vocabulary)
-        except RecursionError:
-            raise ConstraintError("the schema is nested too deeply to be read; flatten it") from None
+        bounds = Bounds(self.digits or DIGITS, self.max_string, self.max_items)
+        machine = compiled(document, self.formats, self.order == "schema", self.whitespace == "flexible", bounds)
+        return JsonStates(machine, vocabulary)
 
     def _warn(self, document: Any) -> None:
         for said in [] if self.lenient else remarks(document, self.formats):
             warnings.warn(f"json_schema: {said}; lenient=True says nothing", ConstraintWarning, stacklevel=3)
 
     def late(self) -> list[str]:
-        """JSON pointers of what the residual engine judges only where the value closes."""
-        document = self.source().document
-        return sorted({pointer(place) for name in LATE for place in _places(document, name)})
+        """What the machine judges only where the value closes: JSON pointers, and why."""
+        return late(self.source().document)
+
+    def meaning(self) -> object:
+        """What it consists of, whatever form the schema has (:mod:`decodekit.constraints.kept`)."""
+        bounds = (self.digits, self.max_string, self.max_items)
+        return (self.source().document, self.whitespace, self.engine, self.order, self.formats, self.lenient, bounds)
 
     def bind(self, run: Run) -> Bound:
         """Compiled for the run's model, following its rows."""
-        return Bound(self.compile(vocabulary_for(run)), run)
+        return bound(self, run)
 
     def judge(self, text: str) -> bool:
         """Whether `text` is JSON and satisfies the schema, by the jsonschema library (formats are not looked at)."""
@@ -140,17 +153,22 @@ class JsonSchema:
 
 @plugin(role="constraint", keeps="exact", gives=("mask", "admits"))
 class Json:
-    """Any JSON value. whitespace: as for `json_schema`. The result's value is the parsed text."""
+    """Any JSON value. whitespace, digits, max_string, max_items: as for `json_schema`. The value is the parsed text."""
 
     whitespace: Literal["compact", "flexible"] = "compact"
+    digits: Annotated[int, Field(ge=1)] | None = None
+    max_string: Annotated[int, Field(ge=1)] | None = None
+    max_items: Annotated[int, Field(ge=1)] | None = None
 
     def compile(self, vocabulary: Vocabulary) -> Compiled:
         """For one vocabulary."""
-        return JsonSchema(True, self.whitespace).compile(vocabulary)
+        return JsonSchema(
+            True, self.whitespace, digits=self.digits, max_string=self.max_string, max_items=self.max_items
+        ).compile(vocabulary)
 
     def bind(self, run: Run) -> Bound:
         """Compiled for the run's model, following its rows."""
-        return Bound(self.compile(vocabulary_for(run)), run)
+        return bound(self, run)
 
     def judge(self, text: str) -> bool:
         """Whether `text` is JSON."""
@@ -159,34 +177,6 @@ class Json:
     def value(self, text: str) -> Any:
         """The parsed text; None where it is not complete."""
         return JsonSchema(True).value(text)
-
-
-def remarks(document: Any, formats: bool = True) -> list[str]:
-    """What in a schema means nothing, or less than it seems to, each in a few words."""
-    if not isinstance(document, dict):
-        return []
-    kind = jsonschema.validators.validator_for(document, default=jsonschema.Draft202012Validator)
-    known = {*kind.VALIDATORS, *QUIET}
-    out = []
-    for path, schema in _schemas(document, ()):
-        out += [
-            f"the keyword {name!r} at {pointer(path)} is unknown to the draft" for name in schema if name not in known
-        ]
-        name = schema.get("format")
-        if isinstance(name, str) and formats and name not in FORMATS and name != "regex":
-            out.append(f"the format {name!r} at {pointer(path)} is not known here and asserts nothing")
-        text = schema.get("pattern")
-        if isinstance(text, str) and not (text.startswith("^") and text.endswith("$")):
-            out.append(f"the pattern {text!r} at {pointer(path)} is not anchored, so it need only occur in the text")
-    return out
-
-
-def _schemas(schema: Any, path: tuple[object, ...]) -> Iterator[tuple[tuple[object, ...], dict[str, Any]]]:
-    """Every subschema with its path, those under $defs included."""
-    if isinstance(schema, dict):
-        yield path, schema
-        for steps, one in keywords.places_below(schema):
-            yield from _schemas(one, (*path, *steps))
 
 
 def _places(node: object, key: str, path: tuple[object, ...] = ()) -> Iterator[tuple[object, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from decodekit.constraints.base import Bound, vocabulary_for
+from decodekit.constraints.base import Bound
 from decodekit.constraints.cursor import Compiled
 from decodekit.constraints.engines.automaton import Automaton
 from decodekit.constraints.engines.llguidance import Grammar, GrammarError
@@ -13,6 +13,7 @@ from decodekit.constraints.engines.outlines_core import Table
 from decodekit.constraints.engines.partial import Partial, has_more
 from decodekit.constraints.engines.states import States
 from decodekit.constraints.engines.xgrammar import Pushdown, ebnf
+from decodekit.constraints.kept import bound
 from decodekit.constraints.pattern import Tree, parsed, short, translate, written
 from decodekit.constraints.vocabulary import Vocabulary
 from decodekit.errors import ConstraintError
@@ -80,7 +81,7 @@ class Regex:
 
     def bind(self, run: Run) -> Bound:
         """Compiled for the run's model, following its rows."""
-        return Bound(self.compile(vocabulary_for(run)), run)
+        return bound(self, run)
 
     def judge(self, text: str) -> bool:
         """Whether `text` satisfies the constraint, by Python's own matcher, or that of the `regex` module."""

@@ -6,9 +6,10 @@ from typing import Final, NamedTuple
 
 import regex
 
-from decodekit.constraints.base import Bound, vocabulary_for
+from decodekit.constraints.base import Bound
 from decodekit.constraints.cursor import Compiled
 from decodekit.constraints.engines.states import States
+from decodekit.constraints.kept import bound
 from decodekit.constraints.vocabulary import Vocabulary
 from decodekit.kit import Run
 from decodekit.registry import plugin
@@ -87,7 +88,7 @@ class Smiles:
 
     def bind(self, run: Run) -> Bound:
         """Compiled for the run's model, following its rows."""
-        return Bound(self.compile(vocabulary_for(run)), run)
+        return bound(self, run)
 
     def judge(self, text: str) -> bool:
         """Whether `text` is a whole SMILES text in this sense."""

@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal
 import sqlglot
 from pydantic import Field
 
-from decodekit.constraints.base import Bound, vocabulary_for
+from decodekit.constraints.base import Bound
 from decodekit.constraints.cursor import Compiled
 from decodekit.constraints.database import Database
 from decodekit.constraints.engines.llguidance import Grammar, GrammarError
+from decodekit.constraints.kept import bound
 from decodekit.constraints.sql_closing import SqlMachine
 from decodekit.constraints.sql_grammar import grammar
 from decodekit.constraints.sql_masks import SqlStates
@@ -92,7 +93,7 @@ class Sql:
 
     def bind(self, run: Run) -> Bound:
         """Compiled for the run's model, following its rows."""
-        return Bound(self.compile(vocabulary_for(run)), run)
+        return bound(self, run)
 
     def judge(self, text: str) -> bool:
         """Whether `text` is one statement that SQLite can compile for the database (by EXPLAIN, in memory).

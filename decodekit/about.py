@@ -8,7 +8,7 @@ import math
 import types
 import typing
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, get_args, get_origin
 
 import pydantic
@@ -106,6 +106,13 @@ def changed(part: object) -> dict[str, object]:
         if not same:
             found[name] = value
     return found
+
+
+def without(made: object, word: str) -> None:
+    """An instance says for itself that it does not give `word`, which others of its class do."""
+    about = about_of(made)
+    assert about is not None  # set by the decorator
+    object.__setattr__(made, "about", replace(about, gives=tuple(one for one in about.gives if one != word)))
 
 
 def form(value: object) -> str:

@@ -18,7 +18,9 @@ from torch import Tensor
 
 from decodekit import noise
 from decodekit.errors import CompositionError
+from decodekit.held import held
 from decodekit.kit import Run
+from decodekit.lattice import Sums
 from decodekit.roles import Choice, Constraint, Proposal
 from decodekit.rows import NONE, Rows
 
@@ -36,7 +38,9 @@ class View:
 
     ask: the proposal. scope: [R, K] bool, cells that may be taken. logp: [R, K, V] float64, the law to decide by (after
     warpers; the mask token is never in it). value: [R, K] the token that a taken cell gets. raw: [R, K, V] the law
-    before a constraint changed it; the same object where none did.
+    before a constraint changed it; the same object where none did. Under a constraint `logp` is the exact marginal of
+    each cell given that the whole canvas satisfies it, all of `value` together is one filling that does, and `sums`
+    has what it was computed by.
     """
 
     rows: Rows
@@ -45,6 +49,7 @@ class View:
     logp: Tensor
     value: Tensor
     raw: Tensor
+    sums: Sums | None = None
 
     @cached_property
     def top(self) -> Tensor:
@@ -111,6 +116,8 @@ class Filler(ABC):
 
     scattered = True
     """Cells are committed in any order: the recorder keeps log-probabilities cell by cell."""
+    weighs = True
+    """Drawn values have importance weights under a constraint: what is committed is never opened again."""
 
     def __init__(self, run: Run, name: str, *, block: int | None = None, window: int = 1, sample: bool = False) -> None:
         if run.model.mask is None:
@@ -123,6 +130,7 @@ class Filler(ABC):
         self.block, self.window, self.sample = own or block or FAR, window, sample
         self._absolute = own is not None
         self.eos = torch.tensor(run.eos, dtype=torch.int64, device=run.model.device)  # [E]
+        self.held = held(run) if run.limits else None
 
     def start(self, rows: Rows) -> None:
         """Open the mask tokens of templates, and write mask tokens from the end of each prompt to the row's limit."""
@@ -130,6 +138,8 @@ class Filler(ABC):
         longest = max(0, int(rows.limit.max()))
         at = torch.arange(longest, device=rows.device).expand(len(rows), -1)
         rows.write(at, torch.full_like(at, self.mask), (at >= self.given(rows)[:, None]) & (at < rows.limit[:, None]))
+        if self.held is not None:
+            self.held.fits(rows, self.given(rows))
 
     def propose(self, rows: Rows) -> Proposal:
         """The open cells of each row's current blocks, in increasing order."""
@@ -170,9 +180,16 @@ class Filler(ABC):
         take = pick.take & view.scope
         told = (("cap", pick.cap), ("canvases", pick.canvases))
         tokens = view.value if pick.tokens is None else pick.tokens
+        logw = dead = None
+        if self.held is not None and view.sums is not None:
+            dead = view.sums.log_z().isneginf() & view.scope.any(1)
+            if self.sample and self.weighs:
+                logw = self.held.weight(rows, ask, view.sums, self.given(rows), tokens, take)
         return Choice(
             tokens,
             take,
+            logw=logw,
+            dead=dead,
             law=view.logp,
             why=pick.why,
             words=KINDS,
@@ -187,10 +204,13 @@ class Filler(ABC):
         if len(self.eos) and bool((early & (ask.at != NONE)).any()):
             ends = torch.zeros(logits.shape[2], dtype=torch.bool, device=logits.device).index_fill(0, self.eos, True)
             logits = logits.masked_fill(early[..., None] & ends, -torch.inf)
-        logp = logits.log_softmax(-1)  # [R, K, V]
-        value = noise.argmax(logp, rows.stream, ask.at) if self.sample else logp.argmax(2)
+        raw = logits.log_softmax(-1)  # [R, K, V]
         scope = ask.at != NONE if scope is None else scope
-        return View(rows, ask, scope, logp, value, logp)
+        if self.held is not None:
+            logp, value, sums = self.held.look(rows, ask, raw, self.given(rows), self.sample)
+            return View(rows, ask, scope, logp, value, raw, sums)
+        value = noise.argmax(raw, rows.stream, ask.at) if self.sample else raw.argmax(2)
+        return View(rows, ask, scope, raw, value, raw)
 
     @abstractmethod
     def choose(self, view: View) -> Pick:

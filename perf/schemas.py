@@ -4,9 +4,9 @@
 
 Instances are written compactly, keys in the order in which the data set has them, and read byte by byte. *exact* is a
 schema of which every valid instance is accepted and every invalid one refused. Arms: llguidance alone; `json_schema` as
-it is (llguidance where it can enforce the whole schema, else residual); `order="any"` (residual for all); the machine,
-also in any order. *walks*: random texts (bytes that are allowed; rather closing ones after 20) over the schemas of the
-suite, three each, at most 300 bytes and 10 seconds a schema. *lengths*: one check along an array of 8 kB.
+it is (llguidance where it can enforce the whole schema, else the machine); `order="any"` (the machine for all).
+*walks*: random texts (bytes that are allowed; rather closing ones after 20) over the schemas of the suite, three
+each, at most 300 bytes and 10 seconds a schema. *lengths*: one check along an array of 8 kB.
 JSONSchemaBench: the first 20 schemas of each of 15 groups.
 """
 
@@ -40,9 +40,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "llguidance": {"engine": "llguidance"},
     "auto": {},
     "any order": {"order": "any"},
-    "machine": {"engine": "machine", "order": "any"},
 }
-OURS = {"residual": {"engine": "residual", "order": "any"}, "machine": {"engine": "machine", "order": "any"}}
+OURS = {"machine": {"engine": "machine", "order": "any"}}
 LETTERS = [*b'"{}[],:-.0123456789eabc\\ntrufsl /', 0xC3, 0xA9]
 BYTES = Vocabulary(tuple(bytes([byte]) for byte in range(256)))
 DOC = Path(__file__).parent.parent / "docs" / "json_schema.md"
@@ -195,7 +194,7 @@ def lengths(options: dict[str, Any]) -> dict[str, list[float]]:
 
 
 def speed(data: Path) -> dict[str, Any]:
-    """Microseconds of one check along the instances of real schemas, residual; and of compiling 100 properties."""
+    """Microseconds of one check along the instances of real schemas, the machine; and of compiling 100 properties."""
     spent: list[float] = []
     for _, schema, instances in bench(data / "jsonschemabench", 4):
         try:

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from decodekit import noise
+from decodekit.about import without
 from decodekit.canvas import Filler, Pick, View, first
 from decodekit.kit import Run
 from decodekit.registry import plugin
@@ -21,7 +22,7 @@ _APART = 1 << 32  # positions of one step's noise are this far from those of the
     role=("proposer", "selector"),
     keeps="approximate",
     needs=("masked_lm",),
-    refuses=("constraint",),
+    gives=("weights",),
     paper="Ye et al. 2025 (Dream 7B), arXiv 2508.15487, section 3.3; schedule: the authors' generation code",
 )
 class Dream:
@@ -48,6 +49,10 @@ class Dream:
     eps: Annotated[float, Field(gt=0.0, lt=1.0)] = 1e-3
     sample: bool = False
 
+    def __post_init__(self) -> None:
+        if self.order == "maskgit_plus":  # which cells come next depends on the drawn values of all
+            without(self, "weights")
+
     def bind(self, run: Run) -> Timed:
         """Remember the ids that matter; runs no model."""
         return Timed(self, run)
@@ -59,6 +64,7 @@ class Timed(Filler):
     def __init__(self, options: Dream, run: Run) -> None:
         super().__init__(run, "dream", sample=options.sample)
         self._options = options
+        self.weighs = options.order != "maskgit_plus"
         times = torch.linspace(1.0, options.eps, options.steps + 1, dtype=torch.float64, device=run.model.device)
         self._times = times  # [steps + 1]
         share = 1 - times[1:] / times[:-1]  # [steps]

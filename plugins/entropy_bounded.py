@@ -16,7 +16,7 @@ from decodekit.registry import plugin
     role=("proposer", "selector"),
     keeps="approximate",
     needs=("masked_lm",),
-    refuses=("constraint",),
+    gives=("weights",),
     paper="Ben-Hamu et al. 2025 (EB-sampler), arXiv 2505.24857, equation 6",
 )
 class EntropyBounded:

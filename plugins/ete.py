@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from decodekit import bits, noise
+from decodekit.about import without
 from decodekit.canvas import FAR, Filler, Pick, View, imagined
 from decodekit.errors import CompositionError
 from decodekit.exploring import Dependence, apart, one_per_block
@@ -27,7 +28,7 @@ _LEFT = 1e-3  # of a nat of entropy that is left, against one cell that became c
     role=("proposer", "selector"),
     keeps="approximate",
     needs=("masked_lm",),
-    refuses=("constraint",),
+    gives=("weights",),
     paper="Fu et al. 2025 (ETE), arXiv 2511.21103: the three claims; the procedure is our reconstruction",
 )
 class Ete:
@@ -38,7 +39,8 @@ class Ete:
     (entropy), the number of cells and their values are our reading of it.
 
     Args:
-        threshold: a cell is certain from this probability of its most probable token on. That token is what it gets.
+        threshold: a cell is certain from this probability of its most probable token on. That token is what it gets
+            (under a constraint, with `sample`: what the joint draw has there).
         explore: uncertain cells a round; their values are drawn if `sample`, else the most probable ones.
         gap: least distance between explored cells, or "block" for one per block.
         window: blocks, from the first unfinished one, that may be committed into; None for all.
@@ -80,6 +82,8 @@ class Ete:
     def _one_of_each(self) -> Ete:
         if self.hypotheses > 1 and self.revoke > 0:
             raise ValueError("hypotheses and revoke both decide what is read in a round; give one of them")
+        if self.revoke > 0 or self.hypotheses > 1:  # what is chosen depends on values that are thrown away
+            without(self, "weights")
         if self.max_rounds is not None and self.max_excess is not None:
             raise ValueError("max_rounds and max_excess both say how much to explore; give one of them")
         return self
@@ -98,6 +102,7 @@ class Explorer(Filler):
         if options.max_rounds is not None:
             self.window = FAR  # what is out of sight could not be filled in time
         self.o = options
+        self.weighs = options.revoke == 0.0 and options.hypotheses == 1
         self._depends = Dependence("ete")
         self._read: Reread
         self._reader = run.model.reader(run.cost, run.label) if options.revoke > 0 else None
@@ -123,7 +128,8 @@ class Explorer(Filler):
         """Exploit, explore, and if there is neither, the best cell."""
         scope = view.scope if self._reader is None else view.scope & ~self._read.check
         sure = (view.top >= self.o.threshold) & scope
-        tokens = torch.where(sure, view.logp.argmax(2), view.value)
+        # Under a constraint all values must be of one filling; the best token of each cell by itself need not be.
+        tokens = view.value if self.held is not None else torch.where(sure, view.logp.argmax(2), view.value)
         allowed = self._may_explore(view, sure, tokens)
         explored = self._explore(view, scope & ~sure, allowed)
         canvases = torch.ones_like(view.rows.n)

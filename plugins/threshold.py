@@ -17,7 +17,7 @@ from decodekit.registry import plugin
     role=("proposer", "selector"),
     keeps="approximate",
     needs=("masked_lm",),
-    refuses=("constraint",),
+    gives=("weights",),
     paper="Wu et al. 2025 (Fast-dLLM), arXiv 2505.22618, section 3.3",
 )
 class Threshold:

@@ -9,7 +9,9 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from decodekit import noise
+from decodekit.about import without
 from decodekit.canvas import FAR, Filler, Pick, View, first
+from decodekit.errors import CompositionError
 from decodekit.kit import Run
 from decodekit.registry import plugin
 from decodekit.rows import Rows
@@ -21,7 +23,7 @@ Order = Literal["confidence", "random", "margin", "entropy"]
     role=("proposer", "selector"),
     keeps="approximate",
     needs=("masked_lm",),
-    refuses=("constraint",),
+    gives=("weights",),
     paper="Nie et al. 2025 (LLaDA), arXiv 2502.09992, section 2.4 and algorithm 5; margin: Kim et al. 2025, 2502.06768",
 )
 class Unmask:
@@ -56,11 +58,18 @@ class Unmask:
     def _one_of_both(self) -> Unmask:
         if self.per_round is not None and self.steps is not None:
             raise ValueError("per_round and steps both say how many cells a round commits; give one of them")
+        if not _weighs(self):
+            without(self, "weights")
         return self
 
     def bind(self, run: Run) -> Scheduled:
         """Remember the ids that matter; runs no model."""
         return Scheduled(self, run)
+
+
+def _weighs(options: Unmask) -> bool:
+    """Where it depends on the drawn values which cells come next, weights would have to know the others' as well."""
+    return options.order != "confidence" and options.eos == "free"
 
 
 class Scheduled(Filler):
@@ -69,6 +78,12 @@ class Scheduled(Filler):
     def __init__(self, options: Unmask, run: Run) -> None:
         super().__init__(run, "unmask", block=options.block, sample=options.sample)
         self._options = options
+        self.weighs = _weighs(options)
+        if self.held is not None and options.eos == "never":
+            raise CompositionError(
+                "unmask(eos='never') forbids ends of text cell by cell, and the constraint says where a text may end; "
+                "drop eos='never'"
+            )
 
     def choose(self, view: View) -> Pick:
         """The cells with the highest score."""

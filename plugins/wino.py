@@ -22,7 +22,7 @@ _LEAST, _MOST, _SHARE, _FIRST = 5, 20, 0.7, 30  # of what is accepted in a round
     role=("proposer", "selector"),
     keeps="approximate",
     needs=("masked_lm",),
-    refuses=("constraint", "scorer"),
+    refuses=("scorer",),
     paper="Hong et al. 2025 (WINO), arXiv 2507.18578, section 3.2 and the authors' code",
 )
 class Wino:
@@ -56,6 +56,8 @@ class Wino:
 
 class Checked(Filler):
     """The rule. How many a row accepted last, and in which block, are columns of the rows."""
+
+    weighs = False
 
     def __init__(self, options: Wino, run: Run) -> None:
         super().__init__(run, "wino", block=options.block, sample=options.sample)

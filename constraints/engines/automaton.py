@@ -234,10 +234,11 @@ class Both:
 
     def step(self, state: tuple[int, ...], byte: int) -> tuple[int, ...] | None:
         """The state after one more byte; None where no text goes on like that."""
-        after = self._after(state, byte)
+        after = self.after(state, byte)
         return after if after is not None and self.alive(after) else None
 
-    def _after(self, state: tuple[int, ...], byte: int) -> tuple[int, ...] | None:
+    def after(self, state: tuple[int, ...], byte: int) -> tuple[int, ...] | None:
+        """The same, but also states from which no text completes all parts."""
         out = list[int]()
         for part, here in zip(self.parts, state, strict=True):
             found = part.step(here, byte)
@@ -274,7 +275,7 @@ class Both:
                 return text
             every = sorted({byte for part, one in zip(self.parts, here, strict=True) for byte in part.bytes_of(one)})
             for byte in every:
-                after = self._after(here, byte)
+                after = self.after(here, byte)
                 if after is not None and after not in seen:
                     if len(seen) >= STATES:
                         raise ConstraintError(

@@ -6,6 +6,7 @@ are shared by all rows in equal states. Masks walk the vocabulary as a trie and 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, Final, Protocol, cast
@@ -48,28 +49,41 @@ class Machine(Protocol):
 
 
 class Node:
-    """The tokens of a vocabulary that begin alike. ids: those that end here."""
+    """The tokens of a vocabulary that begin alike. ids: those that end here. Children are made when first asked for.
 
-    __slots__ = ("ids", "next")
+    words: all tokens in order, of which `low` to `high` begin with the first `depth` bytes of the first of them.
+    """
 
-    def __init__(self) -> None:
-        self.ids: tuple[int, ...] = ()
-        self.next: dict[int, Node] = {}
+    __slots__ = ("_depth", "_high", "_low", "_next", "_of", "_words", "ids")
+
+    def __init__(self, words: list[bytes], of: dict[bytes, tuple[int, ...]], low: int, high: int, depth: int) -> None:
+        self._words, self._of, self._high, self._depth = words, of, high, depth
+        ends = low < high and len(words[low]) == depth
+        self.ids: tuple[int, ...] = of[words[low]] if ends else ()
+        self._low = low + ends
+        self._next: dict[int, Node] | None = None
+
+    @property
+    def next(self) -> dict[int, Node]:
+        """The children, by the byte that leads to them."""
+        if self._next is None:
+            self._next, at, words, depth = {}, self._low, self._words, self._depth
+            while at < self._high:
+                head = words[at][: depth + 1]
+                above = (
+                    bisect_left(words, head[:-1] + bytes([head[-1] + 1]), at, self._high) if head[-1] < 255 else None
+                )
+                end = self._high if above is None else above
+                self._next[head[-1]] = Node(words, self._of, at, end, depth + 1)
+                at = end
+        return self._next
 
 
 def trie(vocabulary: Vocabulary) -> Node:
     """The vocabulary as a trie, made once."""
     if "trie" not in vocabulary.engines:
-        root = Node()
-        for token, ids in vocabulary.by_bytes.items():
-            node = root
-            for byte in token:
-                child = node.next.get(byte)
-                if child is None:
-                    child = node.next[byte] = Node()
-                node = child
-            node.ids = ids
-        vocabulary.engines["trie"] = root
+        of = vocabulary.by_bytes
+        vocabulary.engines["trie"] = Node(sorted(of), of, 0, len(of), 0)
     found: Node = vocabulary.engines["trie"]
     return found
 

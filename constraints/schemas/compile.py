@@ -1,4 +1,4 @@
-"""A document made a machine: checked for values that satisfy it, within a limit of time, and what is told of it."""
+"""A document made a machine: checked for values that satisfy it, within a limit of time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from decodekit.constraints.schemas.formula import KINDS
 from decodekit.constraints.schemas.machine import JsonMachine
 from decodekit.constraints.schemas.patterns import automaton
 from decodekit.constraints.schemas.places import Place, root
-from decodekit.constraints.schemas.space import Space
+from decodekit.constraints.schemas.space import Bounds, Space
 from decodekit.constraints.schemas.terms import Terms
 from decodekit.errors import ConstraintError
 
@@ -26,9 +26,13 @@ DATA: Final = ("enum", "const", "default", "examples")
 
 
 def compiled(
-    document: Document, formats: bool, fixed: bool, blanks: bool, digits: int
-) -> tuple[JsonMachine, list[str]]:
-    """The machine of a document, and what of it is not enforced (formats that are not known).
+    document: Document,
+    formats: bool,
+    fixed: bool,
+    blanks: bool,
+    bounds: Bounds = Bounds(),  # noqa: B008  # immutable
+) -> JsonMachine:
+    """The machine of a document.
 
     formats: whether `format` is enforced; fixed: keys in the order of the schema; blanks: white space between tokens.
 
@@ -37,7 +41,7 @@ def compiled(
     """
     try:
         terms = Terms(document, formats, time.monotonic() + SECONDS)
-        space = Space(terms, fixed, digits)
+        space = Space(terms, fixed, bounds)
         if not space.satisfiable(terms.root):
             raise ConstraintError(f"no value satisfies the schema: {culprit(space, root(document))}")
         machine = JsonMachine(space, blanks)
@@ -46,7 +50,7 @@ def compiled(
     except RecursionError:
         raise ConstraintError("the schema is nested too deeply; simplify it") from None
     terms.deadline = None
-    return machine, list(dict.fromkeys(terms.notes))
+    return machine
 
 
 def walked(space: Space, start: int, most: int = 2_000) -> Iterator[int]:

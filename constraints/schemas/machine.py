@@ -82,9 +82,10 @@ class Holder:
     """What a value stands in: told which formulas came true when the value is closed.
 
     main: one of them must; others: those that are followed beside. keep: whether the value itself is asked for.
+    places: the places inside the value, by what they hold, so that texts that come to the same share what follows.
     """
 
-    __slots__ = ("_known", "close", "depth", "keep", "main", "others")
+    __slots__ = ("_known", "close", "depth", "keep", "main", "others", "places")
 
     def __init__(
         self,
@@ -96,6 +97,12 @@ class Holder:
     ) -> None:
         self.main, self.others, self.keep, self.depth, self.close = main, others, keep, depth, close
         self._known: dict[Any, Place | None] = {}
+        self.places: dict[Any, Place] = {}
+
+    def forget(self) -> None:
+        """Empty the memory."""
+        self._known.clear()
+        self.places.clear()
 
     def closed(self, true: frozenset[int], value: Any) -> Place | None:
         """The place after the value; None where its holder cannot go on with it."""
@@ -127,7 +134,7 @@ class Value(Place):
             return self._literal(*LITERALS[byte])
         if byte == 0x22:
             tracks = machine.begin(holder, "string")
-            return String(machine, holder, tracks) if tracks else None
+            return String.started(machine, holder, tracks) if tracks else None
         if byte == 0x2D or 0x30 <= byte <= 0x39:
             tracks = machine.begin(holder, "number")
             return Number.started(machine, holder, tracks, byte) if tracks else None
@@ -183,7 +190,7 @@ class JsonMachine:
         if self.made > PLACES and hasattr(self, "_first"):
             self.made = 0
             self._first._next.clear()
-            self.holder._known.clear()
+            self.holder.forget()
 
     def begin(self, holder: Holder, kind: str) -> tuple[Track, ...]:
         """The threads of a value; empty where it cannot be of this type."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from decodekit.constraints.schemas.patterns import automaton, matcher
+from decodekit.constraints.schemas.patterns import automaton, searching
 
 if TYPE_CHECKING:
     from decodekit.constraints.schemas.space import Space
@@ -14,7 +14,7 @@ def found(pattern: str, text: str) -> bool:
     """Whether `pattern` is found in `text`, in the meaning of :mod:`patterns`."""
     machine = automaton(pattern)
     if machine is None:
-        return matcher(pattern).search(text) is not None
+        return bool(searching(pattern)(text))
     state = machine.leap(machine.first(), text.encode("utf-8", "replace"))
     return state is not None and machine.final(state)
 

@@ -14,6 +14,9 @@ FEW: Final = 64
 EXPONENT: Final = 300
 """The largest exponent: what is beyond is no finite number for most readers."""
 
+LARGE: Final = 2**53
+"""Whole numbers below are binary numbers of 64 bits, exactly."""
+
 PREFIX: Final = re.compile(rb"-?(?:(?:0|[1-9][0-9]*)(?:\.(?:[0-9]+(?:[eE](?:[+-]?[0-9]*)?)?)?|[eE](?:[+-]?[0-9]*)?)?)?")
 WHOLE: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 
@@ -42,6 +45,8 @@ class NumberRules:
                 self.step = given if self.step is None else _common(self.step, given)
         ends = [abs(end) for end in (self.low, self.high) if end is not None] + [abs(v) for v in self.allowed or ()]
         self.digits = max([digits, *(len(str(int(end))) + 2 for end in ends)])
+        self.low, self.high = _small(self.low), _small(self.high)
+        self._whole = all(end is None or _rounded(end) == end for end in (self.low, self.high))  # as binary numbers
         self.free = self.low is None and self.high is None and not (self.mult or self.banned)
         self.free = self.free and self.allowed is None and False not in self.int
 
@@ -72,7 +77,8 @@ class NumberRules:
             return False
         if not self._inside(value) or any((value.denominator == 1) != sign for sign in self.int):
             return False
-        if plain is not None and (not math.isfinite(plain) or not self._inside(Fraction(plain), loose=True)):
+        sure = plain is None or (self._whole and isinstance(plain, int) and abs(plain) < LARGE)
+        if not sure and not (math.isfinite(plain) and self._inside(Fraction(plain), loose=True)):  # type: ignore[arg-type]
             return False
         return all(self._multiple(value, plain, *one) for one in self.mult)
 
@@ -80,7 +86,7 @@ class NumberRules:
         """Within the bounds. loose: a number that was rounded may stand on one, as the bound was rounded alike."""
         low, high = self.low, self.high
         if loose:
-            rounded = Fraction(float(value)) if abs(value) < 10**EXPONENT else value
+            rounded = _rounded(value)
             low = None if low is None else min(low, _rounded(low))
             high = None if high is None else max(high, _rounded(high))
             if (self.low_open and low is not None and rounded == _rounded(low)) or (
@@ -147,13 +153,13 @@ class NumberRules:
             width = Fraction(1, 10 ** (len(head) - head.index(b".") - 1))
             whole = self.int == {True} and self.free
             return left > 0 and (low.denominator == 1 if whole else self._stretch(low, width, sign))
-        if self._stretch(low, Fraction(1), sign):
+        if self._stretch(low, 1, sign):
             return True
         if low == 0:
             return False
-        return any(self._stretch(low * 10**k, Fraction(10**k), sign) for k in range(1, left + 1))
+        return any(self._stretch(low * 10**k, 10**k, sign) for k in range(1, left + 1))
 
-    def _stretch(self, low: Fraction, width: Fraction, sign: int) -> bool:
+    def _stretch(self, low: Fraction, width: Fraction | int, sign: int) -> bool:
         """Whether a number of [low, low + width), or its negative, satisfies the thread."""
         if self.allowed is not None:
             return any(low <= value * sign < low + width and self.holds(value) for value in self.allowed)
@@ -213,11 +219,18 @@ class NumberRules:
 
 
 def _rounded(value: Fraction) -> Fraction:
-    return Fraction(float(value)) if abs(value) < 10**EXPONENT else value
+    exact = value.denominator == 1 and abs(value) <= LARGE
+    return value if exact or abs(value) >= 10**EXPONENT else Fraction(float(value))
 
 
 def _value(text: bytes) -> Fraction:
-    return Fraction(text.decode())
+    plain = text[1:] if text.startswith(b"-") else text
+    return int(text) if plain.isdigit() and len(text) < 4000 else Fraction(text.decode())  # type: ignore[return-value]
+
+
+def _small(value: Fraction | None) -> Fraction | None:
+    """A whole number as an int, with which Python is quicker."""
+    return int(value) if value is not None and value.denominator == 1 else value  # type: ignore[return-value]
 
 
 def _plain(text: bytes) -> float | int:

@@ -64,7 +64,7 @@ class ObjectBody(Place):
         )
         tracks = begin(machine.space, [formula], "string")
         holder = Holder(frozenset({formula}), frozenset(), True, body.holder.depth, self._named)
-        return String(machine, holder, tracks) if tracks else None
+        return String.started(machine, holder, tracks) if tracks else None
 
     def _named(self, true: frozenset[int], value: Any) -> Place | None:
         """After a key: what its value must satisfy, for each way to go on."""
@@ -82,10 +82,20 @@ class ObjectBody(Place):
             if not alive(kept, body.holder.main):
                 return None
             parts = None if body.parts is None else body.parts | {(key, value)}
-            return ObjectBody(machine, Body(body.holder, kept, seen, parts))
+            return between(machine, Body(body.holder, kept, seen, parts))
 
         holder = held(machine, body.holder, table, body.parts is not None, close)
         return Colon(machine, holder) if holder is not None else None
+
+
+def between(machine: JsonMachine, inside: Body | Row) -> Place:
+    """The place after a part; bodies that hold the same are one."""
+    places = inside.holder.places
+    found = places.get(inside[1:])
+    if found is None:
+        found = ObjectBody(machine, inside) if isinstance(inside, Body) else ArrayBody(machine, inside)
+        places[inside[1:]] = found
+    return found
 
 
 def held(machine: JsonMachine, outer: Holder, table: list[tuple[int, Track]], keep: bool, close: Any) -> Holder | None:
@@ -113,7 +123,9 @@ class Colon(Place):
 
 
 class Row(NamedTuple):
-    """An open array of `size` items. parts: those in canonical form, where they are asked for."""
+    """An open array of `size` items. parts: those in canonical form, where they are asked for. far: from so many
+    items on nothing changes any more, and they are not counted.
+    """
 
     holder: Holder
     tracks: tuple[Track, ...]
@@ -121,6 +133,7 @@ class Row(NamedTuple):
     items: Items
     parts: tuple[Any, ...] | None
     watched: bool
+    far: int
 
 
 def open_array(machine: JsonMachine, holder: Holder) -> Row | None:
@@ -129,7 +142,8 @@ def open_array(machine: JsonMachine, holder: Holder) -> Row | None:
     if not tracks:
         return None
     watched = any(track.rules.unique or track.rules.repeated for track in tracks)
-    return Row(holder, tracks, 0, Items(), () if holder.keep else None, watched)
+    far = max(track.rules.far() for track in tracks)
+    return Row(holder, tracks, 0, Items(), () if holder.keep else None, watched, far)
 
 
 class ArrayBody(Place):
@@ -182,7 +196,7 @@ class ArrayBody(Place):
             if not alive(kept, row.holder.main):
                 return None
             parts = None if row.parts is None else (*row.parts, value)
-            return ArrayBody(machine, Row(row.holder, kept, size, items, parts, row.watched))
+            return between(machine, Row(row.holder, kept, min(size, row.far), items, parts, row.watched, row.far))
 
         holder = held(machine, row.holder, table, row.watched or row.parts is not None, close)
         return Value(machine, holder) if holder is not None else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 import regex
@@ -28,6 +29,8 @@ from decodekit.constraints.pattern import (
 from decodekit.constraints.pattern import _inverse as inverse
 from decodekit.errors import ConstraintError
 
+SECONDS: Final = 0.5
+"""For one match of a pattern that is no automaton; a text on which it takes longer is refused."""
 _ANYWHERE: Final = Again(Letters(ANYTHING), 0, None)
 
 
@@ -129,3 +132,21 @@ def matcher(pattern: str) -> Any:
             return regex.compile(pattern)
         except (regex.error, OverflowError, RecursionError):
             raise ConstraintError(f"the pattern {pattern[:60]!r} is not a regular expression: {error}") from None
+
+
+@functools.lru_cache(maxsize=4096)
+def searching(pattern: str) -> Callable[[str], bool | None]:
+    """Whether a pattern is found in a text; None where looking takes longer than :data:`SECONDS`."""
+    try:
+        found = regex.compile(pattern)
+    except regex.error:  # in Python's own syntax only
+        plain = matcher(pattern)
+        return lambda text: plain.search(text) is not None
+
+    def search(text: str) -> bool | None:
+        try:
+            return found.search(text, timeout=SECONDS) is not None
+        except TimeoutError:
+            return None
+
+    return search

@@ -18,7 +18,8 @@ class ObjectRules:
         self.space = space
         self.named: dict[str, list[int]] = {}
         self.others = list[tuple[Any, int]]()
-        self.low, self.high = 0, None
+        self.low = 0
+        self.high: int | None = None
         needs = list[int]()
         for part in thread:
             match space.arena.nodes[part]:
@@ -35,6 +36,8 @@ class ObjectRules:
         required = [one[1] for one in map(self._need, needs) if one[0] == "is"]
         listed = [name for matcher_, _ in self.others if matcher_[0] == "rest" for name in sorted(matcher_[1])]
         self.order = tuple(dict.fromkeys([*self.named, *required, *listed]))
+        if self.high is None and space.bounds.items is not None:
+            self.high = max(space.bounds.items + len(self.order), self.low)
         self._inner: dict[str, int] = {}
         self._keys: dict[Any, int] = {}
 
@@ -115,6 +118,8 @@ class ObjectRules:
         if slots is not None and slots <= 0:
             return arena.false
         parts = [arena.types("string"), seen.formula(space, required)]
+        if space.bounds.string is not None:  # a bound for new names, not for those of the schema
+            parts.append(arena.make("len", 0, max([space.bounds.string, *map(len, (*self.order, *seen.order))])))
         if slots is not None and len(required) == slots:
             parts.append(words(space, required, True))
         dead = [name for name in dict.fromkeys([*self.order, *seen.order]) if not space.satisfiable(self.inner(name))]
@@ -165,7 +170,8 @@ class ArrayRules:
         self.space = space
         self.every = list[tuple[int, int | None, int]]()
         self.counts = list[tuple[int, int | None, int, int, int | None]]()
-        self.low, self.high = 0, space.most_items
+        self.low = 0
+        self.high: int | None = None
         self.unique = self.repeated = False
         for part in thread:
             match space.arena.nodes[part]:
@@ -178,8 +184,16 @@ class ArrayRules:
                     self.high = high if self.high is None else self.high if high is None else min(self.high, high)
                 case ("uniq", sign):
                     self.unique, self.repeated = self.unique or sign, self.repeated or not sign
+        if self.high is None and space.bounds.items is not None:
+            needed = sum(one[3] for one in self.counts)
+            self.high = max(space.bounds.items, self.low, needed)
         self.edges = sorted({0, *(at for one in [*self.every, *self.counts] for at in one[:2] if at is not None)})
         self._end: int | bool | None = False
+
+    def far(self) -> int:
+        """The number of items from which on their number makes no difference: past all bounds and tuples."""
+        end = self.end()
+        return max(self.low, self.edges[-1], 0 if end is None else end) + 1
 
     def first(self) -> tuple[int, ...]:
         """Before the first item."""

@@ -18,22 +18,34 @@ CONTROL: Final = tuple(b"\\u%04x" % code for code in range(32)) + tuple(b"\\u%04
 
 class String(Place):
     """Within a string. escape: what of an escape was read; place: within a character of UTF-8; text: what was read,
-    where it is asked for.
+    where it is asked for. Equal ones in one holder are one (:meth:`at`).
     """
 
     __slots__ = ("any", "escape", "holder", "place", "text", "tracks")
 
     def __init__(
-        self, machine: JsonMachine, holder: Holder, tracks: tuple[Track, ...], escape: bytes = b"", place: int = 0,
-        text: bytes | None = None,
+        self, machine: JsonMachine, holder: Holder, tracks: tuple[Track, ...], escape: bytes, place: int,
+        text: bytes | None,
     ) -> None:  # fmt: skip
         super().__init__(machine)
-        self.holder, self.tracks, self.escape, self.place = holder, tracks, escape, place
-        keep = holder.keep or any(track.rules.checks for track in tracks)
-        self.text = text if text is not None else b"" if keep else None
+        self.holder, self.tracks, self.escape, self.place, self.text = holder, tracks, escape, place, text
         self.any = all(
             not (rules.parts or rules.banned or rules.allowed is not None) for _, rules, _, _ in tracks
         )  # every character counts alike
+
+    @classmethod
+    def started(cls, machine: JsonMachine, holder: Holder, tracks: tuple[Track, ...]) -> String:
+        """After the opening quote."""
+        keep = holder.keep or any(track.rules.checks for track in tracks)
+        return cls(machine, holder, tracks, b"", 0, b"" if keep else None)
+
+    def at(self, tracks: tuple[Track, ...], escape: bytes, place: int, text: bytes | None) -> String:
+        """The place in the same string that holds all this."""
+        key = (tracks, escape, place, text)
+        found = self.holder.places.get(key)
+        if found is None:
+            found = self.holder.places[key] = type(self)(self.machine, self.holder, tracks, escape, place, text)
+        return found  # type: ignore[return-value]  # tuples of four are strings
 
     def read(self, byte: int) -> Place | None:
         """One more byte of its spelling."""
@@ -42,7 +54,7 @@ class String(Place):
         if byte == QUOTE:
             return self._closed() if not self.place else None
         if byte == BACKSLASH:
-            after = String(self.machine, self.holder, self.tracks, b"\\", 0, self.text)
+            after = self.at(self.tracks, b"\\", 0, self.text)
             return after if not self.place and any(after._escaped(one) for one in (*ESCAPES, 0x75)) else None
         return None if byte < 0x20 else self._fed(bytes([byte]))
 
@@ -70,7 +82,7 @@ class String(Place):
         text = None if self.text is None else self.text + data
         if same and place == self.place and text is None and not self.escape:
             return self
-        return String(self.machine, self.holder, tuple(dict.fromkeys(tracks)), b"", place, text)
+        return self.at(tuple(dict.fromkeys(tracks)), b"", place, text)
 
     def _escaped(self, byte: int) -> Place | None:
         escape = self.escape + bytes([byte])
@@ -106,7 +118,7 @@ class String(Place):
                 return None
         elif len(escape) == 2 and self._fed(b"a") is None:
             return None
-        return String(self.machine, self.holder, self.tracks, escape, 0, self.text)
+        return self.at(self.tracks, escape, 0, self.text)
 
     def _closed(self) -> Place | None:
         final = [track for track in self.tracks if track.rules.free or track.rules.final(track.state, self.text)]
@@ -115,26 +127,38 @@ class String(Place):
 
 
 class Number(Place):
-    """Within a number; it has no closing mark, so what cannot belong to it belongs to its holder."""
+    """Within a number; it has no closing mark, so what cannot belong to it belongs to its holder.
 
-    __slots__ = ("_after", "holder", "text", "tracks")
+    alike: nothing asks for more than where its digits are zero, so that one digit stands for all others.
+    """
+
+    __slots__ = ("_after", "alike", "holder", "text", "tracks")
 
     def __init__(self, machine: JsonMachine, holder: Holder, tracks: tuple[Track, ...], text: bytes) -> None:
         super().__init__(machine)
         self.holder, self.tracks, self.text = holder, tracks, text
+        self.alike = not holder.keep and all(track.rules.free for track in tracks)
         self._after: Place | bool | None = False
 
     @classmethod
     def started(cls, machine: JsonMachine, holder: Holder, tracks: tuple[Track, ...], byte: int) -> Place | None:
         """With its first byte."""
-        return cls(machine, holder, tracks, b"").read(byte)
+        return cls(machine, holder, tracks, b"").step(byte)
 
     def read(self, byte: int) -> Place | None:
         """One more byte, or what follows the number."""
         if byte in b"0123456789+-.eE":
+            if self.alike and 0x32 <= byte <= 0x39:
+                return self.step(0x31)
             text = self.text + bytes([byte])
+            found = self.holder.places.get(text)
+            if found is not None:
+                return found
             kept = tuple(track for track in self.tracks if track.rules.viable(text))
-            return Number(self.machine, self.holder, kept, text) if alive(kept, self.holder.main) else None
+            if not alive(kept, self.holder.main):
+                return None
+            found = self.holder.places[text] = Number(self.machine, self.holder, kept, text)
+            return found
         after = self._ended()
         return None if after is None else after.step(byte)
 

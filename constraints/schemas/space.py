@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from decodekit.constraints.schemas.formula import KINDS, Arena, Thread
 from decodekit.constraints.schemas.numbers import NumberRules
@@ -15,18 +15,22 @@ FEW: Final = 1_000
 """Sets of values up to this size are looked at one by one."""
 
 
-class Space:
-    """The rules of all threads of a document, made when first asked for.
-
-    digits, most_string, most_items: bounds where the schema has none (None: none).
+class Bounds(NamedTuple):
+    """Bounds where the schema has none (None: none): digits of a number, characters of a string, items of an array and
+    properties of an object that the schema does not name.
     """
 
-    def __init__(
-        self, terms: Terms, fixed: bool, digits: int = 64, most_string: int | None = None, most_items: int | None = None
-    ) -> None:
+    digits: int = 64
+    string: int | None = None
+    items: int | None = None
+
+
+class Space:
+    """The rules of all threads of a document, made when first asked for. fixed: keys come in the schema's order."""
+
+    def __init__(self, terms: Terms, fixed: bool, bounds: Bounds) -> None:
         self.terms, self.arena = terms, terms.arena
-        self.fixed = fixed
-        self.digits, self.most_string, self.most_items = digits, most_string, most_items
+        self.fixed, self.bounds = fixed, bounds
         self._rules: dict[tuple[str, Thread], Any] = {}
         self._satisfied: dict[tuple[int, str], bool] = {}
         self._open: set[tuple[int, str]] = set()
@@ -43,9 +47,9 @@ class Space:
         if found is None:
             match kind:
                 case "string":
-                    found = StringRules(self.arena, thread, self.most_string)
+                    found = StringRules(self.arena, thread, self.bounds.string)
                 case "number":
-                    found = NumberRules(self.arena, thread, self.digits)
+                    found = NumberRules(self.arena, thread, self.bounds.digits)
                 case "object":
                     found = ObjectRules(self, thread)
                 case "array":

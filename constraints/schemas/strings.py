@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 from decodekit.constraints.engines.automaton import Automaton
 from decodekit.constraints.engines.states import utf8
 from decodekit.constraints.schemas.formula import Arena, Thread
-from decodekit.constraints.schemas.patterns import automaton, matcher
+from decodekit.constraints.schemas.patterns import automaton, searching
 
 SEARCH: Final = 2_000
 """States that are looked through for a completion before a string counts as completable."""
@@ -20,20 +21,23 @@ class StringRules:
     """The literals of one thread about a string."""
 
     def __init__(self, arena: Arena, thread: Thread, longest: int | None = None) -> None:
-        self.low, self.high = 0, longest
+        self.low = 0
+        self.high: int | None = None
         self.allowed: frozenset[bytes] | None = None
         self.banned = frozenset[bytes]()
         self.parts = list[tuple[Automaton, bool]]()
-        self.checks = list[tuple[Any, bool]]()
+        self.checks = list[tuple[Callable[[str], bool | None], bool]]()
         for node in (arena.nodes[part] for part in thread):
             self._take(node)
         self._alive: dict[State, bool] = {}
-        self._settle()
+        self._settle(longest)
 
-    def _settle(self) -> None:
-        """What follows from all of them. free: nothing is asked of the string."""
+    def _settle(self, longest: int | None) -> None:
+        """What follows from all of them. longest: where they set no bound; free: nothing is asked of the string."""
         if self.allowed is not None:
             self._only_words()
+        elif self.high is None and longest is not None:
+            self.high = max(longest, self.low)
         self.free = self.allowed is None and not (self.banned or self.parts or self.checks or self.low)
         self.free = self.free and self.high is None
 
@@ -52,7 +56,7 @@ class StringRules:
             case ("pat", pattern, sign):
                 found = automaton(pattern)
                 if found is None:
-                    self.checks.append((matcher(pattern), sign))
+                    self.checks.append((searching(pattern), sign))
                 else:
                     self.parts.append((found, sign))
 
@@ -124,7 +128,7 @@ class StringRules:
                 return False
         if self.checks and text is not None:
             plain = text.decode("utf-8", "replace")
-            return all((found.search(plain) is not None) == sign for found, sign in self.checks)
+            return all(found(plain) is sign for found, sign in self.checks)
         return True
 
     def alive(self, state: State) -> bool:
@@ -138,6 +142,8 @@ class StringRules:
         return self._alive[state]
 
     def _search(self, state: State) -> bool:
+        if any(self._ends(state, part.closing(here)) for part, here in self._positive(state)):
+            return True
         seen, open_ = {state}, [state]
         while open_:
             here = open_.pop()
@@ -151,6 +157,16 @@ class StringRules:
                     seen.add(after)
                     open_.append(after)
         return False
+
+    def _positive(self, state: State) -> list[tuple[Automaton, int]]:
+        return [(part, here) for (part, sign), here in zip(self.parts, state[4], strict=True) if sign and here >= 0]
+
+    def _ends(self, state: State, text: bytes | None) -> bool:
+        """Whether `text`, a shortest end for one of the parts, is one for all."""
+        here: State | None = state if text is not None else None
+        for byte in text or b"":
+            here = None if here is None else self._move(here, byte)
+        return here is not None and self.final(here, None)
 
     def _bytes(self, state: State) -> list[int]:
         """Bytes that stand for all others: where a part changes its mind, and one of each kind."""

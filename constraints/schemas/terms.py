@@ -22,7 +22,6 @@ class Terms:
     def __init__(self, document: Any, formats: bool = False, deadline: float | None = None) -> None:
         self.arena = Arena(self.formula)
         self.formats, self.deadline = formats, deadline
-        self.notes: list[str] = []
         self._places: list[Place] = []
         self._number: dict[tuple[Any, ...], int] = {}
         self._formulas: dict[int, int] = {}
@@ -138,14 +137,8 @@ class Terms:
         if "pattern" in schema:
             matcher(schema["pattern"])
             yield make("pat", schema["pattern"], True)
-        if self.formats and "format" in schema:
-            yield self._format(place, schema["format"])
-
-    def _format(self, place: Place, name: str) -> int:
-        if name in FORMATS:
-            return self.arena.make("pat", FORMATS[name], True)
-        self.notes.append(f"at {place.pointer}/format, the format {name!r} is not known, so it is not asserted")
-        return self.arena.true
+        if self.formats and schema.get("format") in FORMATS:  # of others a remark is made (:mod:`remarks`)
+            yield make("pat", FORMATS[schema["format"]], True)
 
     def _bounds(self, place: Place, low: str, high: str) -> tuple[int, int | None]:
         """Bounds of a size; both may be written as 2.0."""

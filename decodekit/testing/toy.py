@@ -10,6 +10,7 @@ from torch import Tensor
 
 from decodekit.follower import Follower
 from decodekit.kit import Run
+from decodekit.lattice import Lattice
 from decodekit.registry import plugin
 from decodekit.rows import NONE, Rows
 
@@ -55,6 +56,10 @@ class ToyConstraint:
         """Ids that may follow `generated`, walked from the start: the reference for the bound constraint."""
         return self.automaton().allowed(generated)
 
+    def lattice(self, run: Run) -> Lattice:
+        """The same automaton for a canvas; after an EOS only an EOS."""
+        return self.automaton().lattice(run.model.vocab, "toy_constraint")
+
     def bind(self, run: Run) -> BoundToy:
         """A cursor per row, kept in step with the rows."""
         return BoundToy(self.automaton(), run)
@@ -74,6 +79,24 @@ class Automaton:
         if self.eos:
             out[:, list(self.eos)] = self.complete[:, None]
         return out
+
+    def lattice(self, vocab: int, what: str) -> Lattice:
+        """Move by move, every class of tokens by itself; `vocab` may be wider than the automaton's."""
+        states = len(self.jump)
+        table = torch.full((states + 2, vocab), states + 1, dtype=torch.int32)  # one more has ended, and one is nowhere
+        width = min(vocab, self.jump.shape[1])
+        table[:states, :width] = self.jump[:, :width].masked_fill(self.jump[:, :width] == NONE, states + 1).int()
+        accept = torch.nn.functional.pad(self.complete, (0, 1), value=True)
+        for end in self.eos:
+            table[:-1, end] = torch.where(accept, states, states + 1).int()
+        source, token = (table[:-1] != states + 1).nonzero(as_tuple=True)
+        both = torch.stack([source, table[source, token].long()])
+        moves, kind = torch.unique(both, dim=1, return_inverse=True)
+        near = [0 if done else states + 1 for done in accept.tolist()]
+        for _ in range(states + 1):
+            for here, there in moves.T.tolist():
+                near[here] = min(near[here], near[there] + 1)
+        return Lattice(table, moves[0], moves[1], torch.arange(moves.shape[1]), token, kind, accept, 0, near[0], what)
 
     def allowed(self, generated: Sequence[int]) -> list[int]:
         """Ids that may follow `generated`; nothing after an EOS or an id that was refused."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
@@ -17,7 +18,8 @@ from hypothesis import strategies as st
 from decodekit.constraints.json_schema import JsonSchema
 from decodekit.constraints.schemas.compile import compiled, late
 from decodekit.constraints.schemas.machine import JsonMachine
-from decodekit.constraints.vocabulary import Vocabulary
+from decodekit.constraints.schemas.space import Bounds
+from decodekit.constraints.vocabulary import Vocabulary, vocabulary_of
 from decodekit.errors import ConstraintError, ConstraintWarning
 
 DATA = os.environ.get("DECODEKIT_DATA")
@@ -31,7 +33,7 @@ SUITES = {
 def machine(
     schema: Any, order: str = "any", formats: bool = False, blanks: bool = False, digits: int = 64
 ) -> JsonMachine:
-    return compiled(schema, formats, order == "schema", blanks, digits)[0]
+    return compiled(schema, formats, order == "schema", blanks, Bounds(digits))
 
 
 def reads(made: JsonMachine, value: Any) -> bool:
@@ -208,6 +210,35 @@ def test_masks_are_checks_and_cursors_are_values(schema: Any) -> None:
         assert np.array_equal(other.mask(), cursor.mask())
         other.rollback(1)
         assert other.allows(token)
+
+
+@pytest.mark.skipif(not DATA, reason="DECODEKIT_DATA names no folder with a real tokenizer")
+@pytest.mark.parametrize(
+    ("schema", "text"),
+    [
+        ({"properties": {"a": {"maxLength": 4, "type": "string"}, "n": {"minimum": 5}}}, '{"a":"he é","x y":{"n":7'),
+        ({"items": {"type": "string", "pattern": "^[a-z]+ [0-9]{2}"}, "uniqueItems": True}, '["abc 12","ab'),
+        ({"items": {"enum": ["red", 'a"b', "grün"]}}, '["a\\"b","gr'),
+        ({"propertyNames": {"minLength": 2}, "not": {"required": ["ab"]}}, '{"a\\u00'),
+    ],
+)
+def test_masks_are_checks_over_a_real_vocabulary(schema: Any, text: str) -> None:
+    vocabulary = _gpt2()
+    made = JsonSchema(schema, "flexible", engine="machine", lenient=True).compile(vocabulary)
+    cursor = made.start()
+    every = list(range(len(vocabulary)))
+    for at, token in enumerate(vocabulary.spell(text.encode()) or []):
+        if at % 5 in (1, 3):
+            flags = np.unpackbits(cursor.mask().view(np.uint8), count=len(vocabulary), bitorder="little")
+            assert np.array_equal(flags.astype(bool), np.array(cursor.allows_many(every))), text[:at]
+        cursor.advance(token)
+
+
+@functools.cache
+def _gpt2() -> Vocabulary:
+    from transformers import AutoTokenizer
+
+    return vocabulary_of(AutoTokenizer.from_pretrained(f"{DATA}/tok-gpt2"))
 
 
 def test_escapes_and_numbers_are_json() -> None:
