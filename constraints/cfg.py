@@ -25,7 +25,7 @@ from decodekit.errors import ConstraintError
 from decodekit.kit import Run
 from decodekit.registry import plugin
 
-SECONDS: Final = 15.0
+SECONDS: Final = 30.0
 """How long a grammar may take to load."""
 
 
