@@ -15,7 +15,7 @@ from decodekit.constraints.engines.states import utf8
 from decodekit.constraints.engines.together import Together
 from decodekit.constraints.front import constraint_of
 from decodekit.constraints.kept import bound
-from decodekit.constraints.pattern import Tree, written
+from decodekit.constraints.pattern import Either, Tree, written
 from decodekit.constraints.vocabulary import Vocabulary
 from decodekit.errors import ConstraintError
 from decodekit.kit import Run
@@ -88,6 +88,12 @@ class AnyOf:
 
     def __post_init__(self) -> None:
         _parts("any_of", self.parts, 1)
+
+    def tree(self) -> Tree | None:
+        """One of the parts, as a tree of what automata can do; None where one is beyond them."""
+        trees = [_tree(part) for part in _parts("any_of", self.parts, 1)]
+        known = tuple(tree for tree in trees if tree is not None)
+        return Either(known) if len(known) == len(trees) else None
 
     def compile(self, vocabulary: Vocabulary) -> Compiled:
         """For one vocabulary. Raises ConstraintError where a part does."""

@@ -15,8 +15,10 @@ from pydantic import Field
 from decodekit.constraints.base import Bound
 from decodekit.constraints.cursor import Compiled
 from decodekit.constraints.engines.llguidance import Grammar, GrammarError
+from decodekit.constraints.flat_schema import flat_schema
 from decodekit.constraints.json_source import Source, clip, pointer, read
 from decodekit.constraints.kept import bound
+from decodekit.constraints.pattern import Tree
 from decodekit.constraints.schemas.compile import compiled, late
 from decodekit.constraints.schemas.masks import JsonStates
 from decodekit.constraints.schemas.remarks import remarks
@@ -98,6 +100,10 @@ class JsonSchema:
             if self.engine == "llguidance":
                 raise _refusal(str(error), document) from None
         return self._machine(document, vocabulary)
+
+    def flat(self) -> list[Tree]:
+        """What an automaton can hold of the schema, for canvases. Raises ConstraintError where that is not all."""
+        return [flat_schema(self.source().document, self.whitespace == "flexible")]
 
     def _bounded(self) -> bool:
         return not (self.digits is self.max_string is self.max_items is None)

@@ -140,12 +140,7 @@ def acceptance(
             "nothing was guessed in this run; use speculative, ngram, tree or another proposer of drafts"
         )
     count = int(row.max()) + 1
-    first = np.full(count, np.iinfo(np.int64).max)
-    np.minimum.at(first, row, events["position"].astype(np.int64))
-    depth = events["position"] - first[row]
-    reached = np.zeros(count, dtype=np.int64)  # guesses in a row that were accepted, from the first on
-    np.add.at(reached, row, guessed & events["accepted"])
-    tried = guessed & (depth <= reached[row])
+    depth, tried = _tried(events, guessed, row)
     passes, drafts = _passes(trace)
     if ratio is None:
         ratio = 0.0 if cost is None else _ratio(cost)
@@ -168,6 +163,24 @@ def guesses(trace: Trace) -> bool:
     return bool(_guesses(trace).any())
 
 
+def looked(trace: Trace) -> tuple[Array, Array]:
+    """[E] bool, guesses that the target came to look at, and those that became text."""
+    guessed = _guesses(trace)
+    _, tried = _tried(trace.events, guessed, _rows(trace.events))
+    return tried, guessed & trace.events["accepted"]
+
+
+def _tried(events: dict[str, Array], guessed: Array, row: Array) -> tuple[Array, Array]:
+    """[E] how many tokens after the text of its round an event stands, and whether it is a guess that was looked at."""
+    count = int(row.max(initial=-1)) + 1
+    first = np.full(count, np.iinfo(np.int64).max)
+    np.minimum.at(first, row, events["position"].astype(np.int64))
+    depth = events["position"] - first[row]
+    reached = np.zeros(count, dtype=np.int64)  # guesses in a row that were accepted, from the first on
+    np.add.at(reached, row, guessed & events["accepted"])
+    return depth, guessed & (depth <= reached[row])
+
+
 def _given(what: Trace | Result | Sequence[Result]) -> tuple[Trace, Cost | None]:
     if isinstance(what, Trace):
         return what, None
@@ -181,7 +194,8 @@ def _given(what: Trace | Result | Sequence[Result]) -> tuple[Trace, Cost | None]
 def _guesses(trace: Trace) -> Array:
     """[E] bool, events that somebody but the model proposed; why a canvas took a cell is no proposer."""
     words = trace.header["words"]
-    own = [code for code, word in enumerate(words) if word in KINDS]
+    kinds = KINDS if "exploit" in words else ("",)  # a canvas names all its reasons; "forced" alone is a proposer
+    own = [code for code, word in enumerate(words) if word in kinds]
     found: Array = ~np.isin(trace.events["by"], own)
     return found
 

@@ -112,6 +112,39 @@ class Canonicality:
             out.append(window is not None)
         return out
 
+    def written(self, tokens: Sequence[int]) -> list[bool]:
+        """For each of `tokens`, whether it stands in what the tokenizer writes for the whole text, at the same bytes.
+
+        Unlike :meth:`so_far` this is True again after a place where the spelling was another. Tokens without bytes part
+        the text. Tokens of bytes that are no character are written by no tokenizer; those of a character that has only
+        begun at the end may be.
+        """
+        out = [True] * len(tokens)
+        begun = 0
+        for end in [i for i, token in enumerate(tokens) if not self.bytes_of(token)] + [len(tokens)]:
+            out[begun:end] = self._written(tuple(tokens[begun:end]))
+            begun = end + 1
+        return out
+
+    def _written(self, part: Window) -> list[bool]:
+        spans, data = self._spans(part), b"".join(map(self.bytes_of, part))
+        try:
+            theirs = set(self._spans(self._encoded(part, data.decode())))
+            return [span in theirs for span in spans]
+        except UnicodeDecodeError as error:
+            first = next(i for i, (at, token) in enumerate(spans) if at + len(self.bytes_of(token)) > error.start)
+            after = next((i for i, (at, _) in enumerate(spans) if i > first and at >= error.end), len(part))
+            open_end = error.reason == "unexpected end of data"
+            return [*self._written(part[:first]), *[open_end] * (after - first), *self._written(part[after:])]
+
+    def _spans(self, tokens: Sequence[int]) -> list[tuple[int, int]]:
+        """(first byte, token) of each."""
+        at, found = 0, []
+        for token in tokens:
+            found.append((at, token))
+            at += len(self.bytes_of(token))
+        return found
+
     # --- one token more ----------------------------------------------------------------------------------------------
 
     def _after(self, window: Window, token: int) -> Window | None:

@@ -18,7 +18,7 @@ from decodekit.cli_demo import demo
 from decodekit.cli_fit import fit
 from decodekit.cli_generate import generate
 from decodekit.cli_harness import lm_eval
-from decodekit.cli_lists import models, strategies
+from decodekit.cli_lists import models, strategies, tasks
 from decodekit.cli_show import scores, show
 from decodekit.cli_uq import eval_uq
 from decodekit.errors import ConstraintWarning, DataWarning, DecodekitError
@@ -69,6 +69,7 @@ app.command()(compare)
 app.command()(fit)
 app.command()(strategies)
 app.command()(models)
+app.command()(tasks)
 app.command()(show)
 app.command()(scores)
 app.command()(eval_uq)

@@ -33,6 +33,9 @@ def compare(
     where: Annotated[str, typer.Option(help="Items of this kind, id or prompt.", rich_help_panel=_PLAN)] = "",
     batch: Annotated[int | None, typer.Option(min=1, help="Items in one call.", rich_help_panel=_RUN)] = None,
     n: Annotated[int | None, typer.Option("-n", min=1, help="Samples per item.", rich_help_panel=_RUN)] = None,
+    examples: Annotated[
+        int | None, typer.Option(min=0, help="Items of each task kept token by token.", rich_help_panel=_RUN)
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out.", rich_help_panel=_RUN)] = False,
     dry_run: Annotated[bool, typer.Option(help="Check, show what it would cost, stop.", rich_help_panel=_RUN)] = False,
     ray: Annotated[str | None, typer.Option(help="Run on this Ray cluster.", rich_help_panel=_RUN)] = None,
@@ -47,7 +50,7 @@ def compare(
         "limit": limit,
         "where": where or None,
     }
-    made = _plan(plan, model, task, strategy, {**given, "batch": batch, "n": n})
+    made = _plan(plan, model, task, strategy, {**given, "batch": batch, "n": n, "examples": examples})
 
     from decodekit.compare import parallel
     from decodekit.compare.report import write

@@ -18,14 +18,18 @@ class What(StrEnum):
     router = "router"
     cascade = "cascade"
     probe = "probe"
+    wepr = "wepr"
 
 
 def fit(
     what: Annotated[
-        What, typer.Argument(help="router: tokens, for fast_slow and adadec; cascade: whole answers; probe: requests.")
+        What,
+        typer.Argument(
+            help="router: tokens, for fast_slow and adadec; cascade: answers; probe: requests; wepr: a score."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Where the fitted file goes (JSON).")],
-    fast: Annotated[str, typer.Option(help="The cheap model; the model of a probe.")] = "zoo:draft",
+    fast: Annotated[str, typer.Option(help="The cheap model; the model of a probe or of wepr.")] = "zoo:draft",
     slow: Annotated[str, typer.Option(help="The dear model.")] = "zoo:base",
     prompts: Annotated[Path | None, typer.Option(help="A file: a prompt per line, or JSON lines.")] = None,
     task: Annotated[str | None, typer.Option(help="Or the prompts of a task, such as 'json(limit=50)'.")] = None,
@@ -35,11 +39,18 @@ def fit(
     strategy: Annotated[str, typer.Option(help="How the texts are written.")] = "greedy",
     max_tokens: Annotated[int, typer.Option(help="Most tokens of each.")] = 128,
     seed: Annotated[int, typer.Option(help="Of the noise field.")] = 0,
+    k: Annotated[int, typer.Option(min=1, help="wepr: how many of the likeliest tokens.")] = 10,
+    temperature: Annotated[float, typer.Option(help="wepr: of the answers, where no strategy is named.")] = 1.0,
+    samples: Annotated[int, typer.Option(min=1, help="wepr: answers to each prompt.")] = 4,
 ) -> None:
     """Fit a rule: where a fast model should ask a slow one, or which answers it should hand over."""
     asked, quality = _asked(prompts, task)
     if what is What.probe:
         _probe(fast, asked, quality, out, strategy, max_tokens, seed)
+        return
+    if what is What.wepr:
+        drawn = {"k": k, "temperature": temperature, "samples": samples}
+        _wepr(fast, asked, quality, out, strategy, most=max_tokens, seed=seed, **drawn)
         return
     if not 0.0 < rate < 1.0:
         raise OptionError(f"--rate {rate} is no share; give one between 0 and 1")
@@ -73,6 +84,20 @@ def _probe(model: str, asked: list[Any], quality: Any, out: Path, strategy: str,
     probe = fit_probe(model, asked, quality, strategy=chosen, most=most, seed=seed)
     probe.save(out)
     _say(probe.made, out)
+
+
+def _wepr(model: str, asked: list[Any], quality: Any, out: Path, strategy: str, **options: Any) -> None:
+    """Fit and save the coefficients of the score; answers are sampled unless the user names a strategy."""
+    from decodekit.scores.methods.calibration import fitted_wepr
+
+    if quality is None:
+        raise OptionError("fit wepr needs --task, whose scores say which answers are right")
+    told = fitted_wepr(model, asked, quality, strategy=None if strategy == "greedy" else strategy, **options)
+    try:
+        told.save(out)
+    except OSError as problem:
+        raise OptionError(f"{str(out)!r} cannot be written: {problem.strerror}; check the path") from None
+    _say({"k": told.k, "model": told.model, "temperature": told.temperature, **told.made}, out)
 
 
 def _say(made: dict[str, Any], out: Path) -> None:

@@ -1,9 +1,11 @@
-"""`decodekit strategies` and `decodekit models`: what is there."""
+"""`decodekit strategies`, `decodekit models` and `decodekit tasks`: what is there."""
 
 from __future__ import annotations
 
+import inspect
 import json
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -41,4 +43,36 @@ def models() -> None:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
         table.add_row(f"zoo:{name}", ", ".join(config.get("architectures") or ["unknown"]), f"{size / 1e6:.1f} MB")
+    Console().print(table)
+
+
+def tasks() -> None:
+    """List every registered task of `compare`, `fit` and `eval-uq`: options, what it asks and how it scores."""
+    from decodekit import registry
+
+    listed("Tasks", "task and its options", registry.TASKS, lambda cls: "")
+
+
+def listed(title: str, head: str, group: str, facts: Callable[[Any], str]) -> None:
+    """A table of everything registered in a group; `facts` of a class stand below what it says of itself."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from decodekit import registry
+    from decodekit.about import options_of
+    from decodekit.errors import BrokenPlugin
+
+    table = Table(title=title, title_justify="left", show_lines=True)
+    table.add_column(head, overflow="fold", max_width=36)
+    table.add_column("what it says", overflow="fold")
+    for name in registry.names(group):
+        try:
+            cls = registry.load(name, group)
+        except BrokenPlugin as problem:
+            table.add_row(Text(name), Text(f"cannot be used: {problem}"))
+            continue
+        says = " ".join(inspect.cleandoc(cls.__doc__ or "").split("\n\n")[0].split())
+        more = facts(cls)
+        table.add_row(Text("\n  ".join([name, *map(str, options_of(cls))])), Text(f"{says}\n{more}" if more else says))
     Console().print(table)

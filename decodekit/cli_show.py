@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from decodekit.errors import DecodekitError, OptionError
+from decodekit.errors import DecodekitError
 
 
 def show(
     traces: Annotated[list[Path], typer.Argument(help="Trace files; several stand side by side on the page.")],
     html: Annotated[Path | None, typer.Option(help="Write one HTML page here instead of printing.")] = None,
-    colour: Annotated[str, typer.Option(help="surprise, entropy, kurtosis, weight, layers or round.")] = "surprise",
+    colour: Annotated[
+        str,
+        typer.Option("--colour", "--color", help="surprise, weight, round ... or any score of tokens: 'epr(k=10)'."),
+    ] = "surprise",
     acceptance: Annotated[bool, typer.Option("--acceptance", help="Print how guesses fared instead.")] = False,
 ) -> None:
     """Show traces: tokens coloured by what the model thought of them, refused guesses, particles, canvases."""
     from decodekit.trace import Trace
-    from decodekit.view.story import COLOURS, story
+    from decodekit.view.colours import COLOURS, named
+    from decodekit.view.story import story
 
     if colour not in COLOURS:
-        raise OptionError(f"--colour {colour!r}: choose one of {', '.join(COLOURS)}")
+        named(colour)  # before any file is read
     if acceptance:
         _acceptance(traces)
         return
     names = [path.stem if len(traces) > 1 else "" for path in traces]
-    stories = [story(Trace.load(path), name) for path, name in zip(traces, names, strict=True)]
+    more = () if colour in COLOURS else (colour,)
+    stories = [story(Trace.load(path), name, more) for path, name in zip(traces, names, strict=True)]
     if html is None:
         from rich.console import Console
 
@@ -59,23 +64,13 @@ def _acceptance(traces: list[Path]) -> None:
 
 def scores() -> None:
     """List every registered uncertainty score: options, what it needs, paper."""
-    import inspect
-
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     from decodekit import registry
-    from decodekit.about import about_of, options_of
+    from decodekit.about import about_of
+    from decodekit.cli_lists import listed
 
-    table = Table(title="Scores", title_justify="left", show_lines=True)
-    table.add_column("score and its options", overflow="fold", max_width=36)
-    table.add_column("what it says", overflow="fold")
-    for name in registry.names(registry.SCORES):
-        cls = registry.load(name, registry.SCORES)
+    def facts(cls: Any) -> str:
         about = about_of(cls)
-        says = " ".join(inspect.cleandoc(cls.__doc__ or "").split("\n\n")[0].split())
         way = "more is more uncertain" if cls.rising else "less is more uncertain"
-        facts = "; ".join([way, *([about.paper] if about and about.paper else [])])
-        table.add_row(Text("\n  ".join([name, *map(str, options_of(cls))])), Text(f"{says}\n{facts}"))
-    Console().print(table)
+        return "; ".join([way, *([about.paper] if about and about.paper else [])])
+
+    listed("Scores", "score and its options", registry.SCORES, facts)

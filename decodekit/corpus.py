@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from operator import index
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
 from decodekit.errors import OptionError
 from decodekit.follower import Follower
+from decodekit.kit import Model
 from decodekit.rows import Rows
 
 MOST: Final = 2_000_000
 """Tokens that a corpus may have: its automaton takes some hundred bytes a token."""
+
+KEPT: Final = 4
+"""Automata that are kept for each tokenizer."""
 
 
 class Automaton:
@@ -120,29 +126,89 @@ class Reading(Follower):
         return [(0, 0) if done[r] or not path else path[-1] for r, path in enumerate(self._paths)]
 
 
-def texts_of(corpus: Any, encode: Any, who: str) -> list[list[int]]:
-    """Token ids of every text of a corpus.
+def automaton(corpus: Any, model: Model, who: str) -> Automaton:
+    """The automaton of a corpus in a model's tokens; the last few are kept, so calls with the same corpus share one.
 
     Args:
         corpus: texts, lists of token ids, or a file: JSON lines with "text" or with "prompt" and "answer", or any text.
-        encode: token ids of a text.
+        model: whose tokens.
         who: the plugin, for messages.
 
     Raises:
-        OptionError: no such file, a broken line, nothing in it, or more than :data:`MOST` tokens.
+        OptionError: no such file, a broken line, no texts, ids that the model does not have, nothing in it, or more
+            than :data:`MOST` tokens.
     """
     if isinstance(corpus, str | Path):
-        corpus = _lines(Path(corpus), who)
-    texts = [list(encode(one)) if isinstance(one, str) else [int(token) for token in one] for one in corpus]
+        key: Any = Path(corpus).resolve(), _stamp(Path(corpus), who)
+    else:
+        key = corpus = _frozen(corpus, who)
+    mine = _kept(model.tokenizer)
+    if (key, model.vocab) not in mine:
+        made = Automaton(_texts(corpus, model, who))
+        while len(mine) >= KEPT:
+            del mine[next(iter(mine))]  # the oldest
+        mine[key, model.vocab] = made
+    return mine[key, model.vocab]
+
+
+_of_tokenizers: WeakKeyDictionary[Any, dict[Any, Automaton]] = WeakKeyDictionary()
+_of_ids: dict[Any, Automaton] = {}
+
+
+def _kept(tokenizer: Any) -> dict[Any, Automaton]:
+    """Automata in the tokens of a tokenizer; a new dict for one that cannot be a key."""
+    if tokenizer is None:
+        return _of_ids
+    try:
+        return _of_tokenizers.setdefault(tokenizer, {})
+    except TypeError:
+        return {}
+
+
+def _stamp(path: Path, who: str) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except (OSError, ValueError) as problem:
+        raise OptionError(f"{who}: the corpus {str(path)!r} cannot be read ({problem}); check the path") from None
+    return found.st_mtime_ns, found.st_size
+
+
+def _frozen(corpus: Any, who: str) -> tuple[str | tuple[int, ...], ...]:
+    """A corpus that was given as objects, checked and hashable."""
+    try:
+        out = tuple(one if isinstance(one, str) else tuple(map(index, one)) for one in corpus)
+    except TypeError:
+        raise OptionError(
+            f"{who}: corpus={str(corpus)[:40]} is no list of texts; give texts, lists of token ids, or a file's path"
+        ) from None
+    return out
+
+
+def _texts(corpus: Any, model: Model, who: str) -> list[list[int]]:
+    """Token ids of every text of a corpus."""
+    corpus = _lines(corpus, who) if isinstance(corpus, str | Path) else corpus
+    if model.tokenizer is None and any(isinstance(one, str) for one in corpus):
+        raise OptionError(f"{who}: the model has no tokenizer; give the corpus as lists of token ids")
+    encode = model.tokenizer  # a text is the middle of a longer one: no special tokens are added
+    texts = [
+        list(encode(one, add_special_tokens=False)["input_ids"] if isinstance(one, str) else one) for one in corpus
+    ]
     total = sum(map(len, texts))
     if not total:
         raise OptionError(f"{who}: the corpus is empty; give texts, or drop corpus=")
     if total > MOST:
         raise OptionError(f"{who}: the corpus has {total:,} tokens, and {MOST:,} are the most; give a part of it")
+    alien = next((token for text in texts for token in text if not 0 <= token < model.vocab), None)
+    if alien is not None:
+        raise OptionError(
+            f"{who}: the corpus has the token {alien}, and {model.name!r} has tokens 0 to {model.vocab - 1}; "
+            "give its own"
+        )
     return texts
 
 
-def _lines(path: Path, who: str) -> list[str]:
+def _lines(path: str | Path, who: str) -> list[str]:
+    path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:

@@ -12,8 +12,8 @@ def earlier(rows: Rows, most: int, least: int, k: int) -> tuple[list[int], list[
     """(length of the match, what followed it: at most `k` tokens) for each row; 0 and nothing where there is none.
 
     The match is the longest of the last `least` to `most` tokens of a row's own text that ends at an earlier place; of
-    several places the last. It is found by comparing, not in an index: a few passes over [R, T] integers each round,
-    the same for rows that were forked, cut or moved, and wherever the rows are.
+    several places the last. It is found by comparing, not in an index: a pass over [R, T] integers for each token that
+    matches. So there is nothing to follow where rows fork, are cut or move, and it runs wherever the rows are.
     """
     length, place = _matched(rows, most)
     good = (length >= least) & ~rows.done
@@ -29,17 +29,16 @@ def _matched(rows: Rows, most: int) -> tuple[Tensor, Tensor]:
     """[R] length of the longest match, at most `most`, and [R] the place where it ends."""
     width = max(1, int(rows.n.max()))
     tokens = rows.tokens[:, :width]
-    place = torch.arange(width, device=rows.device)
     end = rows.n[:, None] - 1  # [R, 1] the last token of the text
-    same = place < end  # [R, T] matches so far that end here
-    size = torch.zeros_like(tokens)
+    same = torch.arange(width, device=rows.device) < end  # [R, T] matches so far that end here
+    size, found = torch.zeros_like(rows.n), torch.zeros_like(rows.n)
     for back in range(min(most, width)):
         wanted = tokens.gather(1, (end - back).clamp(min=0))  # [R, 1]
-        shifted = torch.nn.functional.pad(tokens, (back, 0), value=NONE)[:, :width]  # what stands `back` before
-        same = same & (shifted == wanted) & (end - back >= 0)
-        if not bool(same.any()):
+        same[:, back:] &= tokens[:, : width - back] == wanted  # what stands `back` before
+        same[:, :back] = False
+        some = same.any(1)  # [R]
+        if not bool(some.any()):
             break
-        size = size + same
-    best = size * width + place  # the longest, and of those the last
-    found = best.argmax(1)
-    return size.gather(1, found[:, None])[:, 0], found
+        latest = width - 1 - same.flip(1).view(torch.uint8).argmax(1)
+        size, found = torch.where(some, back + 1, size), torch.where(some, latest, found)
+    return size, found

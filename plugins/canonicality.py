@@ -16,7 +16,8 @@ from decodekit.rows import Rows
 @plugin(role="observer", keeps="exact")
 class CanonicalityObserver:
     """Puts into the trace, under "not canonical at", the position of the first token of each finished text with which
-    it is no longer what the tokenizer writes; texts that are canonical throughout tell nothing.
+    it is no longer what the tokenizer writes, and under "other tokens at" the position of every token that is not in
+    what the tokenizer writes for the whole text; texts that are canonical throughout tell nothing.
 
     Constraints, drafts and prompts that end within a word make such texts. `canonical()` forbids them.
 
@@ -47,6 +48,10 @@ class _Observer:
             if False in found:
                 at = torch.tensor([start + found.index(False)], dtype=torch.float64, device=rows.device)
                 rows.tell("not canonical at", rows.group[r : r + 1], rows.sample[r : r + 1], at)
+                other = [start + i for i, same in enumerate(self._verdicts.written(tokens)) if not same]
+                where = torch.full((len(other),), r, device=rows.device)
+                places = torch.tensor(other, dtype=torch.float64, device=rows.device)
+                rows.tell("other tokens at", rows.group[where], rows.sample[where], places)
 
     def moved(self, rows: Rows, index: Tensor) -> None:
         """Nothing is held."""

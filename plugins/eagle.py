@@ -14,6 +14,7 @@ from decodekit.errors import CompositionError
 from decodekit.kit import Run
 from decodekit.models import zoo
 from decodekit.models.feature_head import Featured, FeatureHead, FeatureReader, columns, opened
+from decodekit.pacing import Pace, share
 from decodekit.registry import plugin
 from decodekit.roles import Proposal
 from decodekit.rows import NONE, Rows
@@ -40,6 +41,8 @@ class Eagle:
         k: most guesses per round and row.
         window: tokens that the head looks back.
         heads: of its attention; None for the target's.
+        adapt: k is the most, and each row guesses as many tokens as pay (see `speculative`), a step costing its share
+            of the parameters.
 
     Raises:
         CompositionError: when bound, if the model is no transformers model with our own cache.
@@ -50,6 +53,7 @@ class Eagle:
     k: Annotated[int, Field(ge=1)] = 4
     window: Annotated[int, Field(ge=1)] = 64
     heads: Annotated[int, Field(ge=1)] | None = None
+    adapt: bool = False
 
     def bind(self, run: Run) -> EagleDrafter:
         """Open the head; runs no model."""
@@ -71,7 +75,9 @@ class EagleDrafter(FeatureReader):
 
     def __init__(self, options: Eagle, run: Run, forward: Featured, head: FeatureHead) -> None:
         super().__init__(forward, run.cost, run.label)
-        self._guesser = _Guesser(run, _HeadReader(forward, head, options.window, run.cost), forward, options.k)
+        pace = Pace(options.k, share(head, forward.model)) if options.adapt else None
+        reader = _HeadReader(forward, head, options.window, run.cost)
+        self._guesser = _Guesser(run, reader, forward, options.k, pace)
 
     def start(self, rows: Rows) -> None:
         """Nothing to lay out."""
@@ -84,8 +90,8 @@ class EagleDrafter(FeatureReader):
 class _Guesser(Drafter):
     """Guesses where the target has left features of all tokens but the last."""
 
-    def __init__(self, run: Run, reader: _HeadReader, forward: Featured, k: int) -> None:
-        super().__init__(run, reader, forward.vocab, forward.context, k)
+    def __init__(self, run: Run, reader: _HeadReader, forward: Featured, k: int, pace: Pace | None) -> None:
+        super().__init__(run, reader, forward.vocab, forward.context, k, pace=pace)
         self._featured = forward
 
     def _readable(self, rows: Rows) -> Tensor:

@@ -53,13 +53,15 @@ class EarlyExit:
     """
 
     rule: Rule = "gap"
-    threshold: Annotated[float, Field(ge=-1.0)] = 0.9
+    threshold: float = 0.9
     layers: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     score: Any = None
 
     def __post_init__(self) -> None:
         if (self.score is not None) != (self.rule == "score"):
             raise OptionError("early_exit: rule='score' and score= go together; give both, or neither")
+        if self.rule != "score" and not self.threshold >= -1.0:  # scores have any range, nothing else goes below -1
+            raise OptionError(f"early_exit(threshold={self.threshold}) is below all that {self.rule!r} can be; give -1")
 
     def bind(self, run: Run) -> Scorer:
         """A reader of the run's model that stops early."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from decodekit.corpus import Automaton, Reading, texts_of
+from decodekit.corpus import Automaton, Reading, automaton
 from decodekit.errors import OptionError
 from decodekit.guessing import certain, shortened, standing
 from decodekit.kit import Run
@@ -29,9 +29,9 @@ class Suffix:
 
     Where it stands in the corpus, the continuation that followed most often is guessed, token by token, as long as
     its share of all places is at least `sure`; where a longer end (or an equally long one) stands in the text itself,
-    what followed there. The corpus is a suffix automaton, built once when the strategy is bound: answers of earlier
-    calls, documents, code of the same project. No model is asked. Guesses are certain, so they are exact with every
-    exact selector.
+    what followed there. The corpus is a suffix automaton, built when it is first used and shared by later calls:
+    answers of earlier calls, documents, code of the same project. No model is asked. Guesses are certain, so they are
+    exact with every exact selector.
 
     Args:
         corpus: texts, lists of token ids, or a file (JSON lines with "text" or "prompt" and "answer", or any text);
@@ -58,9 +58,7 @@ class Suffix:
 
     def bind(self, run: Run) -> Matches:
         """Read the corpus and build its automaton."""
-        if self.corpus is None:
-            return Matches(run, self, None)
-        return Matches(run, self, Automaton(texts_of(self.corpus, _encoder(run), "suffix")))
+        return Matches(run, self, None if self.corpus is None else automaton(self.corpus, run.model, "suffix"))
 
 
 class Matches:
@@ -87,11 +85,3 @@ class Matches:
             ask = shortened(ask, self._pace.length(rows))
             self._pace.asked(rows, ask)
         return ask
-
-
-def _encoder(run: Run) -> Any:
-    """Token ids of a text, as the middle of a longer one: no special tokens are added."""
-    tokenizer = run.model.tokenizer
-    if tokenizer is None:
-        raise OptionError("suffix: the model has no tokenizer; give the corpus as lists of token ids")
-    return lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]

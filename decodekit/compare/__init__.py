@@ -72,7 +72,7 @@ def compare(
         out: folder of the run; a temporary one if None.
         resume: go on with the run that is in `out`.
         loading: keywords of `decodekit.load` for the models.
-        options: seeds, baseline, batch, n, limit, where; see :class:`decodekit.compare.plan.Plan`.
+        options: seeds, baseline, batch, n, limit, where, examples; see :class:`decodekit.compare.plan.Plan`.
 
     Raises:
         DecodekitError: before anything runs, in one sentence.

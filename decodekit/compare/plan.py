@@ -71,6 +71,7 @@ class Plan:
 
     models: paths, hub names or `zoo:NAME`; an arm with a model of its own runs on that one alone. tasks: task plugins.
     baseline: name of the arm that the others are compared with. batch: items in one call. n: samples per item.
+    examples: of so many items of each task the answers are kept token by token, for the report.
     """
 
     models: tuple[str, ...]
@@ -82,6 +83,7 @@ class Plan:
     n: int = 1
     limit: int | None = None
     where: str = ""
+    examples: int = 12
 
     def __post_init__(self) -> None:
         names = [arm.name for arm in self.arms]
@@ -100,6 +102,8 @@ class Plan:
         for what, number in (("batch", self.batch), ("n", self.n)):
             if number < 1:
                 raise OptionError(f"{what}={number} is refused; give a whole number of at least 1")
+        if self.examples < 0:
+            raise OptionError(f"examples={self.examples} is refused; give 0 for none, or a number of items")
 
     @property
     def base(self) -> str:
@@ -118,6 +122,7 @@ class Plan:
             "n": self.n,
             "limit": self.limit,
             "where": self.where,
+            "examples": self.examples,
         }
 
     def units(self) -> Iterator[Unit]:
@@ -183,7 +188,7 @@ def task_of(given: str | Task) -> Task:
 
 def from_toml(path: str | Path) -> dict[str, Any]:
     """The keywords of :func:`plan_of` from a TOML file with the keys models, tasks, strategies (list or table), seeds,
-    baseline, batch, n, limit, where.
+    baseline, batch, n, limit, where, examples.
 
     Raises:
         OptionError: it cannot be read, or has a key that means nothing.
@@ -192,7 +197,7 @@ def from_toml(path: str | Path) -> dict[str, Any]:
         found = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise OptionError(f"the plan {str(path)!r} cannot be read: {error}; give a TOML file") from None
-    known = ("models", "tasks", "strategies", "seeds", "baseline", "batch", "n", "limit", "where")
+    known = ("models", "tasks", "strategies", "seeds", "baseline", "batch", "n", "limit", "where", "examples")
     if odd := [key for key in found if key not in known]:
         raise OptionError(
             f"the plan {str(path)!r} has the key {odd[0]!r}, which means nothing; keys: {', '.join(known)}"

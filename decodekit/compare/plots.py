@@ -16,7 +16,7 @@ COLOURS: Final = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e
 
 def of(found: Sequence[Line]) -> list[str]:
     """Quality against cost, and speed, of the strategies of one task."""
-    return [svg for svg in (_front(found), _speed(found)) if svg]
+    return [one for one in (_front(found), _speed(found)) if one]
 
 
 def _front(found: Sequence[Line]) -> str:
@@ -24,13 +24,20 @@ def _front(found: Sequence[Line]) -> str:
     known = [(i, line) for i, line in enumerate(found) if line.score is not None]
     if not known:
         return ""
-    figure, axes = _figure(3.4)
+    figure, axes = drawn(3.4)
     for i, line in known:
         score = line.score
         assert score is not None
         bars = [[100 * (score.value - score.low)], [100 * (score.high - score.value)]]
         axes.errorbar(
-            [line.gflops], [100 * score.value], bars, fmt="o", ms=6, capsize=2, color=_colour(i), label=_short(line.arm)
+            [line.gflops],
+            [100 * score.value],
+            bars,
+            fmt=mark(i),
+            ms=6,
+            capsize=2,
+            color=colour(i),
+            label=short(line.arm),
         )
     best = sorted((line.gflops, 100 * line.score.value) for _, line in known if line.front and line.score)
     axes.plot([x for x, _ in best], [y for _, y in best], "--", color=GREY, lw=1)
@@ -39,7 +46,7 @@ def _front(found: Sequence[Line]) -> str:
     if max(line.gflops for _, line in known) > 8 * min(line.gflops for _, line in known) > 0:
         axes.set_xscale("log")
     figure.legend(loc="outside lower center", ncols=2, frameon=False, labelcolor=GREY, fontsize=8)
-    return _svg(figure)
+    return svg(figure)
 
 
 def _speed(found: Sequence[Line]) -> str:
@@ -47,27 +54,27 @@ def _speed(found: Sequence[Line]) -> str:
     known = [(i, line) for i, line in enumerate(found) if line.speed is not None]
     if not known:
         return ""
-    figure, axes = _figure(0.9 + 0.28 * len(known))
+    figure, axes = drawn(0.9 + 0.28 * len(known))
     for place, (i, line) in enumerate(reversed(known)):
         speed = line.speed
         assert speed is not None
         bars = [[speed.value - speed.low], [speed.high - speed.value]]
-        axes.barh(place, speed.value, 0.6, xerr=bars, color=_colour(i), ecolor=GREY, capsize=2)
-    axes.set_yticks(range(len(known)), [_short(line.arm) for _, line in reversed(known)], fontsize=8)
+        axes.barh(place, speed.value, 0.6, xerr=bars, color=colour(i), ecolor=GREY, capsize=2)
+    axes.set_yticks(range(len(known)), [short(line.arm) for _, line in reversed(known)], fontsize=8)
     axes.axvline(1, color=GREY, lw=1, ls="--")
     axes.set_xlabel("tokens per second, as ratio to the baseline")
-    return _svg(figure)
+    return svg(figure)
 
 
 def population(data: dict[str, Any]) -> str:
     """ESS and log evidence by round, and below them the lines of descent; `data` as `decodekit.diagnostics` has it."""
-    figure, (upper, lower) = _figure(4.2, 2)
-    upper.plot(data["rounds"], data["ess"], color=_colour(0), label="ESS")
+    figure, (upper, lower) = drawn(4.2, 2)
+    upper.plot(data["rounds"], data["ess"], color=colour(0), label="ESS")
     upper.set_ylabel("ESS")
     upper.set_ylim(bottom=0)
     other = upper.twinx()
     log_z = [math.nan if value is None else value for value in data["log_z"]]
-    other.plot(data["rounds"], log_z, color=_colour(3), label="log evidence")
+    other.plot(data["rounds"], log_z, color=colour(3), label="log evidence")
     other.set_ylabel("log evidence", color=GREY)
     other.spines[:].set_color(GREY)
     other.tick_params(colors=GREY, labelsize=8)
@@ -75,18 +82,19 @@ def population(data: dict[str, Any]) -> str:
     last = data["rounds"][-1] if data["rounds"] else 0
     times = [*data["moves"], last + 1]
     for slot in range(len(data["tree"][0])):
-        lower.plot(times, [line[slot] for line in data["tree"]], "-o", ms=2.5, lw=1, color=_colour(slot))
+        lower.plot(times, [line[slot] for line in data["tree"]], "-o", ms=2.5, lw=1, color=colour(slot))
     lower.set_xlim(upper.get_xlim())
     lower.set_xlabel("round; lines of descent of the final particles")
     lower.set_ylabel("particle")
-    return _svg(figure)
+    lower.yaxis.get_major_locator().set_params(integer=True)
+    return svg(figure)
 
 
 def collaboration(rows: Sequence[Any]) -> str:
     """Share of tokens asked for and changed by position, and the fast model's entropy where they were and were not."""
     lengths = [row["length"] for row in rows]
     told = {name: [v for row in rows for v in row["told"].get(name, [])] for name in _TOLD}
-    figure, (upper, lower) = _figure(4.2, 2)
+    figure, (upper, lower) = drawn(4.2, 2)
     step = max(1, math.ceil(max(lengths, default=1) / 24))
     edges = range(0, max(lengths, default=1) + step, step)
     for i, name in enumerate(("position asked", "position changed")):
@@ -94,46 +102,47 @@ def collaboration(rows: Sequence[Any]) -> str:
         for low in edges:
             there = sum(min(max(n - low, 0), step) for n in lengths)
             share.append(100 * sum(low <= v < low + step for v in told[name]) / there if there else math.nan)
-        upper.step(list(edges), share, where="post", color=_colour(i), label=name.removeprefix("position "))
+        upper.step(list(edges), share, where="post", color=colour(i), label=name.removeprefix("position "))
     upper.set_xlabel("position in the answer")
     upper.set_ylabel("% of tokens")
     upper.legend(frameon=False, labelcolor=GREY, fontsize=8)
     top = max([1.0, *told["entropy, kept"], *told["entropy, changed"]])
     for i, name in enumerate(("entropy, kept", "entropy, changed")):
         if told[name]:
-            lower.hist(told[name], bins=30, range=(0, top), density=True, alpha=0.6, color=_colour(i), label=name[9:])
+            lower.hist(told[name], bins=30, range=(0, top), density=True, alpha=0.6, color=colour(i), label=name[9:])
     if told["entropy threshold"]:
         lower.axvline(told["entropy threshold"][0], color=GREY, ls="--", label="threshold")
     lower.set_yscale("log")
     lower.set_xlabel("entropy of the fast model (nats)")
     lower.set_ylabel("density")
     lower.legend(frameon=False, labelcolor=GREY, fontsize=8)
-    return _svg(figure)
+    return svg(figure)
 
 
 def deferral(curves: dict[str, Any], rate: float, score: float) -> str:
     """Quality against the share of answers deferred (:class:`decodekit.deferral.Curve`), and where the run stood."""
-    figure, axes = _figure(3.2)
+    figure, axes = drawn(3.2)
     for i, (name, curve) in enumerate(curves.items()):
         style = "-" if i == 0 else ":"
         said = f"{name} (area {100 * curve.area:.1f})"
-        axes.plot(100 * curve.rates, 100 * curve.quality, style, color=_colour(i), label=said)
-    axes.plot([100 * rate], [100 * score], "o", color=_colour(0))
+        axes.plot(100 * curve.rates, 100 * curve.quality, style, color=colour(i), label=said)
+    axes.plot([100 * rate], [100 * score], "o", color=colour(0))
     axes.set_xlabel("answers deferred (%)")
     axes.set_ylabel("score")
     axes.legend(frameon=False, labelcolor=GREY, fontsize=8)
-    return _svg(figure)
+    return svg(figure)
 
 
 _TOLD: Final = ("position asked", "position changed", "entropy, kept", "entropy, changed", "entropy threshold")
 
 
-def _figure(height: float, panels: int = 1) -> tuple[Any, Any]:
+def drawn(height: float, panels: int = 1, beside: bool = False) -> tuple[Any, Any]:
+    """A figure, and its axes (several panels: one below the other, or beside), in grey on nothing."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.6, height), layout="constrained")
     figure.patch.set_alpha(0)
-    found = figure.subplots(panels)
+    found: Any = figure.subplots(*(1, panels) if beside else (panels,))
     for axes in [found] if panels == 1 else found:
         axes.patch.set_alpha(0)
         for spine in axes.spines.values():
@@ -144,15 +153,23 @@ def _figure(height: float, panels: int = 1) -> tuple[Any, Any]:
     return figure, found
 
 
-def _colour(number: int) -> str:
+def colour(number: int) -> str:
+    """Of strategy number so and so, the same in every plot."""
     return COLOURS[number % len(COLOURS)]
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 34 else name[:33] + "…"
+def mark(number: int) -> str:
+    """The shape of its points: colours come again after eight."""
+    return "osD^v"[number // len(COLOURS) % 5]
 
 
-def _svg(figure: Any) -> str:
+def short(name: str, most: int = 34) -> str:
+    """A name that fits a legend."""
+    return name if len(name) <= most else name[: most - 1] + "…"
+
+
+def svg(figure: Any) -> str:
+    """The figure as an SVG element that is as wide as what it stands in."""
     import matplotlib as mpl
 
     out = io.StringIO()

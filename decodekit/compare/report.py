@@ -13,11 +13,12 @@ from typing import Any, Final
 import jinja2
 
 from decodekit.about import form
-from decodekit.compare import plots, stats
+from decodekit.compare import plots, positions, stats
 from decodekit.compare.deferring import deferrals
 from decodekit.compare.manifest import NAME
 from decodekit.compare.plan import Plan
 from decodekit.compare.stats import Interval, Line
+from decodekit.view.page import style
 
 SHOWN: Final = 6
 """Items of each task that the report shows side by side."""
@@ -59,6 +60,9 @@ def cells(line: Line, base: str, model: str) -> list[str]:
         "baseline" if line.arm == base else _signed(line.difference, line.p),
         "" if line.valid is None else f"{100 * line.valid:.0f} %",
         f"{line.calls:.2f}",
+        f"{line.rounds:.2f}",
+        "" if line.bits is None else f"{line.bits:.2f}",
+        "" if line.accepted is None else f"{100 * line.accepted:.0f} %",
         f"{line.layers:.1f}",
         f"{line.gflops:.3g}",
         f"{line.checks:.1f}",
@@ -74,6 +78,9 @@ HEAD: Final = (
     "against baseline",
     "complete",
     "calls/token",
+    "rounds/token",
+    "bits/round",
+    "accepted",
     "layers/token",
     "GFLOP/token",
     "checks/token",
@@ -122,6 +129,7 @@ def markdown(found: Sequence[Line], plan: Plan, manifest: Row, notes: Sequence[s
 NOTES: Final = (
     "Score: mean over items with a paired bootstrap interval. p: of the difference, corrected by Holm's method.",
     "Costs are per token of the answers; what particles and rejected guesses cost is part of it.",
+    "Bits: - log2 of the plain model's probability. Accepted: of the guesses that the target came to look at.",
     "Speed ratio: tokens per second of an answer over the baseline's, unit by unit; median and quartiles.",
     "ESS: effective sample size of an answer's samples. * no other strategy scores as much with less computation.",
 )
@@ -182,11 +190,11 @@ def page(
             "title": f"{task} on {model}",
             "items": mine[0].items,
             "lines": [{"cells": cells(line, plan.base, model), "front": line.front} for line in mine],
-            "plots": plots.of(mine),
+            "plots": [*plots.of(mine), *_profiles(task, model, mine, closings)],
             "populations": _populations(task, model, closings),
             "collaborations": _collaborations(task, model, rows),
             "deferrals": deferrals(task, model, rows),
-            "examples": _examples(task, rows),
+            "examples": _examples(task, rows, closings),
         }
         for (task, model), mine in groups(found, plan).items()
     ]
@@ -197,7 +205,19 @@ def page(
         baseline=plan.base,
         manifest=json.dumps(manifest, indent=1, ensure_ascii=False),
         versions=_versions(manifest),
+        style=style(),
+        told=any(row.get("stories") for row in closings),
     )
+
+
+def _profiles(task: str, model: str, found: Sequence[Line], closings: Sequence[Row]) -> list[str]:
+    """Plots of entropy and acceptance by position, and of what rounds settled."""
+    told: dict[str, list[Row]] = {line.arm: [] for line in found}
+    for row in closings:
+        alone = row["model"] != model and any(line.arm == row["arm"] and line.model == row["model"] for line in found)
+        if row["task"] == task and (row["model"] == model or alone) and row.get("profile"):
+            told[row["arm"]].append(row["profile"])
+    return [one for one in (positions.of(told), positions.rounds(found)) if one]
 
 
 def _populations(task: str, model: str, closings: Sequence[Row]) -> list[tuple[str, str]]:
@@ -218,13 +238,22 @@ def _collaborations(task: str, model: str, rows: Sequence[Row]) -> list[tuple[st
     return [(arm, plots.collaboration(mine)) for arm, mine in found.items()]
 
 
-def _examples(task: str, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """The first items with every strategy's answer, those first on which strategies disagree."""
+def _examples(task: str, rows: Sequence[Row], closings: Sequence[Row]) -> list[dict[str, Any]]:
+    """The first items with every strategy's answer: those told token by token, and among them those on which
+    strategies disagree.
+    """
+    stories = {
+        (row["arm"], row["model"], item): told
+        for row in closings
+        if row["task"] == task
+        for item, told in (row.get("stories") or {}).items()
+    }
+    known = {item for _, _, item in stories}
     found: dict[str, list[Row]] = {}
     for row in rows:
         if row["task"] == task and row["seed"] == rows[0]["seed"]:
             found.setdefault(row["item"], []).append(row)
-    told = sorted(found.items(), key=lambda pair: len({row["text"] for row in pair[1]}) < 2)
+    ranked = sorted(found.items(), key=lambda one: (one[0] not in known, len({row["text"] for row in one[1]}) < 2))
     return [
         {
             "item": item,
@@ -236,9 +265,18 @@ def _examples(task: str, rows: Sequence[Row]) -> list[dict[str, Any]]:
                     "finish": row["finish"],
                     "good": row["score"] is not None and row["score"] > 0.999,
                     "posterior": [(text, f"{100 * share:.0f} %") for text, share in row["posterior"][:5]],
+                    "story": _embedded(stories.get((row["arm"], row["model"], item))),
                 }
                 for row in mine
             ],
         }
-        for item, mine in told[:SHOWN]
+        for item, mine in ranked[:SHOWN]
     ]
+
+
+def _embedded(story: Row | None) -> str:
+    """JSON that may stand in a script element."""
+    if story is None:
+        return ""
+    said = json.dumps(story, ensure_ascii=False, separators=(",", ":"))
+    return said.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

@@ -6,13 +6,13 @@ import resource
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from decodekit import diagnostics
 from decodekit.api import Decoder
-from decodekit.compare import manifest, store
+from decodekit.compare import manifest, store, telling
 from decodekit.compare.plan import Plan, Unit
 from decodekit.compare.task import Item, Task
 from decodekit.errors import DecodekitError
@@ -39,6 +39,7 @@ class Runner:
         self.models: dict[str, Model] = {name: load(name, **loading) for name in names}
         self.units: list[Unit] = list(plan.units())
         self._tasks = {unit.task: task for task in plan.tasks for unit in self.units if unit.task == _name(task)}
+        self._examples = {_name(task): {item.id for item in plan.chosen(task)[: plan.examples]} for task in plan.tasks}
         self._decoders: OrderedDict[tuple[str, str, int], Decoder] = OrderedDict()
 
     def check(self) -> None:
@@ -96,7 +97,21 @@ class Runner:
             "cost": cost,
             "spec": results[0].spec,
             "population": _population(results[0]),
+            "profile": telling.profile(results),
+            "stories": self._stories(unit, results),
         }
+
+    def _stories(self, unit: Unit, results: Sequence[Result]) -> Row:
+        """Token by token, by item: answers to the task's first examples under the first seed."""
+        if unit.seed != self.plan.seeds[0] or not self.plan.examples:
+            return {}
+        wanted = self._examples[unit.task]
+        found = {
+            item.id: telling.story(result)
+            for item, result in zip(unit.items, results, strict=True)
+            if item.id in wanted
+        }
+        return {item: story for item, story in found.items() if story is not None}
 
     def width(self, unit: Unit) -> int:
         """Rows that one item of the unit takes."""

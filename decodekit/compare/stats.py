@@ -38,9 +38,11 @@ class Line:
 
     items: how many. score: mean, None for tasks without a score. difference: to the baseline over the same items;
     p: of that difference, corrected. valid: share of results that the constraint calls complete, None without one.
-    The rest is cost: per token of the answers (`calls` of the target, `fed` tokens and decoder `layers` of all models,
-    `gflops`, `checks`, `masks`, `rounds`), `speed` as ratio to the baseline's tokens per second in the same run (median
-    over units, with quartiles), `ess` the mean effective sample size, `tokens` per second, `peak_mb` of the process.
+    accepted: share of the guesses that the target looked at, None without any. bits: - log2 p of the text that a round
+    settled. rounds: in which an answer grew, per token of it. The rest is cost: per token of the answers (`calls` of
+    the target, `fed` tokens and decoder `layers` of all models, `gflops`, `checks`, `masks`), `speed` as ratio to the
+    baseline's tokens per second in the same run (median over units, with quartiles), `ess` the mean effective sample
+    size, `tokens` per second, `peak_mb` of the process.
     """
 
     task: str
@@ -63,6 +65,8 @@ class Line:
     speed: Interval | None
     peak_mb: float
     front: bool = False
+    accepted: float | None = None
+    bits: float | None = None
 
 
 def lines(rows: Sequence[Row], closings: Sequence[Row], baseline: str) -> list[Line]:
@@ -122,12 +126,21 @@ def _line(
         gflops=_total(told, "flops") / made / 1e9,
         checks=sum(row["cost"]["checks"] for row in told) / made,
         masks=sum(row["cost"]["masks"] for row in told) / made,
-        rounds=sum(row["cost"]["rounds"] for row in told) / made,
+        rounds=_ratio(told, "rounds", "tokens") or sum(row["cost"]["rounds"] for row in told) / made,
         ess=statistics.fmean(row["ess"] for row in rows),
         tokens=sum(row["length"] for row in rows) / seconds if seconds else 0.0,
         speed=None if own else _speed(rows, told, base, base_told),
         peak_mb=max((row["peak_mb"] for row in told), default=0.0),
+        accepted=_ratio(told, "accepted", "tried"),
+        bits=_ratio(told, "bits", "rounds"),
     )
+
+
+def _ratio(told: Sequence[Row], over: str, under: str) -> float | None:
+    """Of two sums of the profiles; None where the lower one is 0."""
+    profiles = [row["profile"] for row in told if row.get("profile")]
+    high, low = (sum(float(np.sum(one[name])) for one in profiles) for name in (over, under))
+    return high / low if low else None
 
 
 def _total(told: Sequence[Row], field: str, label: str = "") -> float:

@@ -89,6 +89,19 @@ class OfText(Protocol):
 
 
 @runtime_checkable
+class OfTokens(Protocol):
+    """A score of one text, no fold, that says something of each token as well."""
+
+    rising: ClassVar[bool]
+
+    def of_tokens(self, text: Text, tools: Tools) -> Floats:
+        """[T]."""
+
+    def needs(self) -> Needs:
+        """What the run must give."""
+
+
+@runtime_checkable
 class OfSamples(Protocol):
     """A score of several samples of one prompt."""
 

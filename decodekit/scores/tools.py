@@ -97,12 +97,12 @@ class Tools:
 def _asked(kind: str, tool: Any, pairs: Sequence[Pair], shape: tuple[int, ...]) -> Floats:
     """[P, *shape]; every pair is asked once."""
     unique = list(dict.fromkeys(pairs))
+    if not unique:  # some pipelines break on nothing
+        return np.zeros((0, *shape))
     batch = getattr(tool, "batch", None)
     found = _called(kind, batch, unique) if batch is not None else [_called(kind, tool, a, b) for a, b in unique]
     array = _array(kind, tool, found)
     if array.shape != (len(unique), *shape):
-        if not unique:
-            return np.zeros((0, *shape))
         raise ToolError(f"the {kind} callable {_name(tool)} gave {str(found)[:60]!r}; see decodekit.scores.tools.Tools")
     place = {pair: number for number, pair in enumerate(unique)}
     return array[[place[pair] for pair in pairs]]

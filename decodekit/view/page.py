@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import jinja2
 
-from decodekit.view.story import COLOURS, Shown, Story, scaled
+from decodekit.view.story import Shown, Story, scaled
 
 _ENVIRONMENT: Final = jinja2.Environment(loader=jinja2.PackageLoader("decodekit.view"), autoescape=True)
 _WIDE: Final = 640.0
@@ -17,20 +17,25 @@ _WIDE: Final = 640.0
 
 def page(stories: Sequence[Story], colour: str = "surprise") -> str:
     """One page with the stories side by side. It holds all it needs: no network, light and dark, any width."""
+    says = {name: words for one in stories for name, words in one.colours.items()}
+    known = [name for name in says if any(one.spread(name)[0] != one.spread(name)[1] for one in stories)] or [
+        "surprise"
+    ]
+    if colour not in known:
+        known.append(colour)
     shown = [
         {
             "story": one,
-            "samples": [(sample, tokens_html(one, sample, colour)) for sample in one.samples],
+            "samples": [(sample, tokens_html(one, sample, colour, known)) for sample in one.samples],
             "timeline": timeline(one),
             "tree": None if one.tree is None else _tree(one.tree),
             "canvas": json.dumps(one.canvas).replace("<", "\\u003c"),
-            "ranges": {name: one.spread(name) for name in COLOURS},
+            "ranges": {name: one.spread(name) for name in known},
         }
         for one in stories
     ]
-    known = [name for name in COLOURS if any(one.spread(name) != (0.0, 0.0) for one in stories)]
     return _ENVIRONMENT.get_template("trace.html").render(
-        shown=shown, colours=COLOURS, known=known or ["surprise"], chosen=colour, style=style()
+        shown=shown, says={name: says[name] for name in known}, known=known, chosen=colour, style=style()
     )
 
 
@@ -40,18 +45,21 @@ def style() -> str:
     return source
 
 
-def tokens_html(story: Story, sample: Shown, colour: str = "surprise") -> str:
+def tokens_html(story: Story, sample: Shown, colour: str = "surprise", choice: Sequence[str] = ()) -> str:
     """The tokens of a sample as HTML without a script: coloured, with what is known of each when it is pointed at.
 
-    The page that it stands in needs :func:`style`.
+    The page that it stands in needs :func:`style`. With `choice` every token has the shares 0 to 1 of these colours in
+    its `data-v`, in this order, for a script that changes the colour.
     """
-    every = {name: scaled(story, sample, name) for name in COLOURS}
+    every = {name: scaled(story, sample, name) for name in dict.fromkeys([colour, *choice])}
+    telling = story.telling()
     rows = [
         {
             "token": token,
-            "shares": {name: _number(every[name][i]) for name in COLOURS},
+            "shares": " ".join(_number(every[name][i]) or "-" for name in choice),
             "share": _number(every[colour][i]),
-            "values": {name: _said(value) for name, value in token.values.items() if value is not None},
+            "odd": token.values.get("canonical") == 1.0,
+            "values": {name: _said(value) for name in telling if (value := token.values[name]) is not None},
             "others": [(text, f"{100 * p:.1f} %", round(100 * p)) for text, p in token.others],
         }
         for i, token in enumerate(sample.tokens)

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
 
 from decodekit import diagnostics
+from decodekit.canvas import KINDS
 from decodekit.lineage import Line
 from decodekit.trace import Array, Trace
+from decodekit.view.colours import colours_of
 
-COLOURS: Final = {
-    "surprise": "- ln p of the token",
-    "entropy": "entropy of the law, nats",
-    "kurtosis": "excess kurtosis, high where one token stands out",
-    "weight": "log weight that the token added",
-    "layers": "layers that ran",
-    "round": "round in which it was taken",
-}
-"""What tokens can be coloured by."""
 MOST: Final = 24
 """Samples of a trace that are shown, the heaviest ones."""
 _OTHERS: Final = 8
@@ -29,7 +22,7 @@ _OTHERS: Final = 8
 
 @dataclass(frozen=True)
 class Token:
-    """One token of a text. values: by the names of :data:`COLOURS`, None where nothing is known.
+    """One token of a text. values: by the names of the story's colours, None where nothing is known.
 
     others: (text, probability) of the likeliest tokens. lost: (text, who guessed it) of guesses that were refused here.
     """
@@ -41,6 +34,11 @@ class Token:
     values: dict[str, float | None]
     others: list[tuple[str, float]] = field(default_factory=list)
     lost: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def guessed(self) -> bool:
+        """Whether somebody but the model proposed it; why a canvas took a cell is no proposer."""
+        return bool(self.by) and self.by not in KINDS
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,8 @@ class Shown:
 
 @dataclass(frozen=True)
 class Story:
-    """A trace. rounds: for each round tokens taken, guesses refused, rows, seconds. tree: lines of descent, or None.
+    """A trace. colours: what its tokens can be coloured by, with words for it; of those in `falls` less is hotter.
+    rounds: for each round tokens taken, guesses refused, rows, seconds. tree: lines of descent, or None.
 
     canvas: (round, place, text) of every commit where cells were not filled from left to right, else empty.
     """
@@ -69,18 +68,36 @@ class Story:
     rounds: list[dict[str, float]]
     tree: list[list[int]] | None
     canvas: list[tuple[int, int, str]]
+    colours: dict[str, str]
+    falls: frozenset[str] = frozenset()
 
     def spread(self, colour: str) -> tuple[float, float]:
-        """Least and greatest value of a colour."""
-        known = [v for s in self.samples for t in s.tokens if (v := t.values[colour]) is not None]
-        return (min(known), max(known)) if known else (0.0, 0.0)
+        """The coldest and the hottest value of a colour."""
+        known = [v for s in self.samples for t in s.tokens if (v := t.values.get(colour)) is not None]
+        low, high = (min(known), max(known)) if known else (0.0, 0.0)
+        return (high, low) if colour in self.falls else (low, high)
+
+    def telling(self) -> list[str]:
+        """Colours that differ anywhere, each once where several say the same."""
+        seen = dict[tuple[float | None, ...], str]()
+        for name in self.colours:
+            low, high = self.spread(name)
+            if low != high:
+                seen.setdefault(tuple(t.values[name] for s in self.samples for t in s.tokens), name)
+        return list(seen.values())
 
 
-def story(trace: Trace, name: str = "") -> Story:
-    """What there is to show of a trace; the text of tokens is that which it was saved with."""
-    values, lost = _values(trace), _lost(trace)
+def story(trace: Trace, name: str = "", colours: Sequence[str] = ()) -> Story:
+    """What there is to show of a trace; the text of tokens is that which it was saved with.
+
+    colours: specs of scores to colour by, beside those that are always there.
+
+    Raises:
+        OptionError, ScoreError: of these, see :func:`decodekit.view.colours.colours_of`.
+    """
+    known = colours_of(trace, colours)
     lines = sorted(trace.lines(), key=lambda line: -line.weight)
-    samples = [_shown(trace, line, values, lost) for line in lines[:MOST]]
+    samples = [shown(trace, line, {key: one.values for key, one in known.items()}) for line in lines[:MOST]]
     first = lines[0].group if lines else 0
     prompt = trace.text(trace.header["prompt_ids"].get(str(first), ()))
     return Story(
@@ -92,36 +109,29 @@ def story(trace: Trace, name: str = "") -> Story:
         rounds=_rounds(trace),
         tree=_tree(trace, first),
         canvas=_canvas(trace, lines[0]) if lines else [],
+        colours={key: one.says for key, one in known.items()},
+        falls=frozenset(key for key, one in known.items() if one.falls),
     )
 
 
-def _values(trace: Trace) -> dict[str, Array]:
-    events = trace.events
-    mean = 1 / max(1, int(trace.header["vocab"]))
-    s2, s3, s4 = (events[name].astype(np.float64) * mean for name in ("s2", "s3", "s4"))
-    fourth = s4 - 4 * mean * s3 + 6 * mean**2 * s2 - 3 * mean**4
-    with np.errstate(divide="ignore", invalid="ignore"):
-        kurtosis = fourth / (s2 - mean**2) ** 2 - 3
-    layers = events["layers"].astype(np.float64)
-    return {
-        "surprise": -events["logp"].astype(np.float64),
-        "entropy": events["entropy"].astype(np.float64),
-        "kurtosis": kurtosis,
-        "weight": events["logw"].astype(np.float64),
-        "layers": np.where(layers < 0, np.nan, layers),
-        "round": events["round"].astype(np.float64),
-    }
-
-
-def _lost(trace: Trace) -> dict[tuple[int, int, int], list[int]]:
-    """Refused guesses by (group, slot, position)."""
-    events, found = trace.events, defaultdict[tuple[int, int, int], list[int]](list)
-    for i in np.flatnonzero(~events["accepted"]).tolist():
-        found[int(events["group"][i]), int(events["slot"][i]), int(events["position"][i])].append(i)
+def refused(trace: Trace, line: Line) -> dict[int, list[int]]:
+    """The events of refused guesses by position, of the rounds in which the line took tokens: also of rounds before a
+    resampling, in the row that the line went through then.
+    """
+    events, found = trace.events, defaultdict[int, list[int]](list)
+    lost = np.flatnonzero(~events["accepted"])
+    if not len(lost):
+        return found
+    through = set(zip(events["round"][line.index].tolist(), events["row"][line.index].tolist(), strict=True))
+    for i, *where in zip(lost.tolist(), *(events[name][lost].tolist() for name in ("round", "row")), strict=True):
+        if tuple(where) in through:
+            found[int(events["position"][i])].append(i)
     return found
 
 
-def _shown(trace: Trace, line: Line, values: dict[str, Array], lost: dict[tuple[int, int, int], list[int]]) -> Shown:
+def shown(trace: Trace, line: Line, values: Mapping[str, Array]) -> Shown:
+    """One sample with its tokens; `values` [E] of all events by the name of a colour."""
+    lost = refused(trace, line)
     events, words = trace.events, trace.header["words"]
     known = trace.spelling
     tokens = []
@@ -131,13 +141,10 @@ def _shown(trace: Trace, line: Line, values: dict[str, Array], lost: dict[tuple[
         if "top_ids" in events:
             pairs = zip(events["top_ids"][i][:_OTHERS], np.exp(events["top_logps"][i][:_OTHERS]), strict=True)
             others = [(said(trace, int(t)), float(p)) for t, p in pairs]
-        refused = [
-            (said(trace, int(events["token"][j])), words[events["by"][j]])
-            for j in lost.get((line.group, line.slot, place), ())
-        ]
+        fought = [(said(trace, int(events["token"][j])), words[events["by"][j]]) for j in lost.get(place, ())]
         told = {name: float(column[i]) if np.isfinite(column[i]) else None for name, column in values.items()}
         special = known is not None and known.special(token)
-        tokens.append(Token(said(trace, token), special, place, words[events["by"][i]], told, others, refused))
+        tokens.append(Token(said(trace, token), special, place, words[events["by"][i]], told, others, fought))
     return Shown(line.group, line.slot, line.weight, line.finish, _joined(trace, line, tokens))
 
 
@@ -210,7 +217,7 @@ def _canvas(trace: Trace, line: Line) -> list[tuple[int, int, str]]:
 
 
 def scaled(story_: Story, sample: Shown, colour: str) -> Sequence[float | None]:
-    """[T] from 0 to 1 over the whole trace."""
+    """[T] from 0 (cold) to 1 (hot) over the whole trace."""
     low, high = story_.spread(colour)
     wide = high - low or 1.0
-    return [None if (v := t.values[colour]) is None else (v - low) / wide for t in sample.tokens]
+    return [None if (v := t.values.get(colour)) is None else (v - low) / wide for t in sample.tokens]

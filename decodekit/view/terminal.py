@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from decodekit.view.story import COLOURS, Story, scaled
+from decodekit.view.story import Story, scaled
 
 
 def show(console: Console, one: Story, colour: str = "surprise") -> None:
@@ -13,7 +13,7 @@ def show(console: Console, one: Story, colour: str = "surprise") -> None:
     console.print(Text(one.name, style="bold"))
     low, high = one.spread(colour)
     console.print(Text(f"{one.header['model']}, seed {one.header['seed']}, {len(one.rounds)} rounds", style="dim"))
-    console.print(Text(f"colour: {colour} ({COLOURS[colour]}), {low:.3g} to {high:.3g}", style="dim"))
+    console.print(Text(f"colour: {colour} ({one.colours[colour]}), {low:.3g} to {high:.3g}", style="dim"))
     for sample in one.samples:
         head = f"weight {sample.weight:.3f}, " if len(one.samples) > 1 else ""
         console.print(Text(f"{head}{len(sample.tokens)} tokens, ends by {sample.finish or 'nothing yet'}", style="dim"))
@@ -22,7 +22,7 @@ def show(console: Console, one: Story, colour: str = "surprise") -> None:
             style = "dim" if token.special else ""
             if share is not None and share > 0.03:
                 style += f" on rgb({int(40 + 170 * share)},40,40)"
-            if token.by:
+            if token.guessed:
                 style += " underline"
             line.append(token.text, style=style.strip())
         console.print(line, soft_wrap=True)

@@ -27,6 +27,27 @@ def texts(folder: Path) -> list[tuple[str, str, str]]:
     return [(row["unit"], row["item"], row["text"]) for row in map(json.loads, lines)]
 
 
+def ours(name: str) -> list[int]:
+    """Processes called so that descend from this one: there may be others' on the machine."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+        except OSError:  # it has ended
+            continue
+    found = []
+    for one in parents:
+        above = one
+        while above in parents and above != os.getpid():
+            above = parents[above]
+        try:
+            if above == os.getpid() and name.encode() in Path(f"/proc/{one}/cmdline").read_bytes():
+                found.append(one)
+        except OSError:
+            continue
+    return found
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Runner, list[tuple[str, str, str]]]:
     runner, folder = Runner(plan_of(["zoo:base"], TASKS, ARMS, batch=1)), tmp_path_factory.mktemp("alone")
@@ -64,11 +85,9 @@ def test_a_local_ray_whose_worker_is_killed(alone: tuple[Runner, Any], tmp_path:
         part = tmp_path / store.PART.format(0)
         while not (part.exists() and part.stat().st_size):
             time.sleep(0.01)
-        found = subprocess.run(
-            ["pgrep", "-f", "ray::_Worker"], capture_output=True, text=True, check=False
-        ).stdout.split()
-        os.kill(int(found[0]), signal.SIGKILL)
-        killed.append(int(found[0]))
+        found = ours("ray::_Worker")
+        os.kill(found[0], signal.SIGKILL)
+        killed.append(found[0])
 
     thread = threading.Thread(target=kill)
     thread.start()

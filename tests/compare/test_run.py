@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -55,12 +56,14 @@ def test_every_arm_answers_every_item_once(run: tuple[Path, Any]) -> None:
 def test_reports_hold_the_figures(run: tuple[Path, Any]) -> None:
     folder, found = run
     page = (folder / "report.html").read_text(encoding="utf-8")
-    assert page.count("<svg") == 6  # two plots a task, and the particles of each population
+    assert page.count("<svg") == 10  # four plots a task, and the particles of each population
     assert page.count("<figcaption") == 2
     assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "http://creativecommons.org", ""
     )
-    assert "<script" not in page
+    assert page.count('<script type="application/json" class="story">') == (4 + 3) * 4
+    assert page.count("<script>") == 1
+    assert "src=" not in page
     with (folder / "report.csv").open(encoding="utf-8") as file:
         table = list(csv.DictReader(file))
     assert [row["arm"] for row in table] == [line.arm for line in found.lines]
@@ -192,6 +195,20 @@ def test_bad_plans(tasks: Any, arms: Any, options: Any, error: type[Exception], 
     assert not (tmp_path / "out").exists()
 
 
+def test_where_and_limit_choose_items() -> None:
+    every = plan_of(["zoo:base"], ["json"], ["greedy"])
+    items = every.chosen(every.tasks[0])
+    kind = items[-1].kind
+    some = plan_of(["zoo:base"], ["json"], ["greedy"], where=kind, limit=2)
+    assert [item.id for item in some.chosen(some.tasks[0])] == [item.id for item in items if item.kind == kind][:2]
+    one = plan_of(["zoo:base"], ["json"], ["greedy"], where=items[3].id)
+    assert items[3] in one.chosen(one.tasks[0])
+    assert [unit.items for unit in plan_of(["zoo:base"], ["json"], ["greedy"], limit=3, batch=2).units()] == [
+        tuple(items[:2]),
+        tuple(items[2:3]),
+    ]
+
+
 def test_a_plan_from_a_file_and_a_dry_run(tmp_path: Path) -> None:
     file = tmp_path / "plan.toml"
     file.write_text('tasks = ["sql(limit=2)"]\nseeds = [1, 2]\n[strategies]\nplain = "greedy"\nwalk = "awrs"\n')
@@ -209,6 +226,8 @@ def test_a_plan_from_a_file_and_a_dry_run(tmp_path: Path) -> None:
     said = subprocess.run(words, check=True, capture_output=True, text=True).stdout
     assert "plain:" in said
     assert "8 answers" in said
+    total, plain, walk = (float(found) for found in re.findall(r"([\d.]+) TFLOP", said))
+    assert total == pytest.approx(plain + walk, abs=0.02)
     assert not (tmp_path / "out").exists()
     file.write_text('taks = ["sql"]\n')
     done = subprocess.run(words, check=False, capture_output=True, text=True)

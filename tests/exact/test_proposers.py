@@ -33,6 +33,9 @@ PROPOSERS: dict[str, Callable[[Any, int, int, int], Any]] = {
     "ngram, adapting": lambda draft, k, seed, vocab: Ngram(n=2, least=1, k=k, adapt=True),
     "suffix": lambda draft, k, seed, vocab: Suffix(corpus(seed, vocab), k=k, least=1),
     "first of": lambda draft, k, seed, vocab: FirstOf((Ngram(k=k), Speculative(draft, k=2))),
+    "first of, adapting": lambda draft, k, seed, vocab: FirstOf(
+        (Ngram(least=1, k=k, adapt=True), Speculative(draft, k=k, adapt=True, cost=0.1))
+    ),
     "longest of": lambda draft, k, seed, vocab: LongestOf((Speculative(draft, k=k), Ngram(least=1, k=3))),
     "nested": lambda draft, k, seed, vocab: FirstOf(
         (Suffix(corpus(seed, vocab), k=2), LongestOf((Ngram(k=2), Speculative(draft, k=k))))
@@ -80,7 +83,7 @@ def test_rejection_keeps_the_law(name: str, warpers: str, toy: Any) -> None:
             assert chi_square(due, written(out.rows[i * many : (i + 1) * many])) > FALSE_ALARM
 
 
-@pytest.mark.parametrize("name", ["draft, adapting", "ngram", "suffix", "first of"])
+@pytest.mark.parametrize("name", ["draft, adapting", "ngram", "suffix", "first of, adapting"])
 def test_a_longer_horizon_lets_the_length_adapt(name: str) -> None:
     """Three rounds and more, so that what was accepted decides how much is guessed."""
     prompt, many = [1, 2, 1], 6000

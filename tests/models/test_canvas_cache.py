@@ -106,7 +106,7 @@ def test_revoked_cells_outside_the_span_are_read_again() -> None:
 def test_what_cannot_be_cached_is_refused_in_a_sentence() -> None:
     shape = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
     bert = BertForMaskedLM(BertConfig(vocab_size=len(WORDS), **shape))
-    with pytest.raises(CompositionError, match="canvas_cache: .* keeps no keys"):
+    with pytest.raises(CompositionError, match=r"canvas_cache: .* keeps no keys"):
         dk.generate((bert, WORDS), [5], strategy="threshold | canvas_cache", max_tokens=4)
     with pytest.raises(CompositionError, match="sees the whole canvas; use kind='prefix'"):
         dk.generate("zoo:sums", "a=", strategy="threshold | canvas_cache(kind='block')", max_tokens=4)

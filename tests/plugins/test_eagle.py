@@ -78,6 +78,9 @@ def test_the_trained_head_saves_passes() -> None:
     drafted = dk.generate("zoo:visual", prompts, strategy="sample | eagle('zoo:visual', k=6)", **given)
     assert [one.tokens for one in drafted] == [one.tokens for one in plain]
     assert drafted[0].cost.rounds < 40
+    paced = dk.generate("zoo:visual", prompts, strategy="sample | eagle('zoo:visual', k=6, adapt=True)", **given)
+    assert [one.tokens for one in paced] == [one.tokens for one in plain]
+    assert paced[0].cost.models["draft"].fed < 0.8 * drafted[0].cost.models["draft"].fed  # they rarely stand there
     verified = dk.generate("zoo:visual", prompts, strategy="rejection | eagle('zoo:visual', k=6)", **given)
     assert all(len(one.tokens) == 49 for one in verified)
 

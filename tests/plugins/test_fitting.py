@@ -12,9 +12,11 @@ from typer.testing import CliRunner
 import decodekit as dk
 from decodekit.calibrate import cascade, router
 from decodekit.cli import app
-from decodekit.errors import CompositionError
+from decodekit.errors import CompositionError, DecodekitError
 from decodekit.fitting import Fitted, Observed, balanced, by_rate, logistic
+from decodekit.models.load import load
 from decodekit.models.zoo.data import json_examples
+from decodekit.scores.methods.entropy import Coefficients
 from decodekit.uncertainty import ANSWER, SIGNALS
 
 PROMPTS = [e.prompt for e in json_examples("train", 12, 6)]
@@ -120,3 +122,30 @@ def test_the_command_line(tmp_path: Path) -> None:
         bad = run.invoke(app, ["fit", *words, "--out", str(out)])
         assert bad.exit_code == 2
         assert said in bad.output
+
+
+def test_wepr_from_the_command_line(tmp_path: Path) -> None:
+    runner, out, prompts = CliRunner(), tmp_path / "wepr.json", tmp_path / "prompts.txt"
+    prompts.write_text("Ada\nBo\n", encoding="utf-8")
+    words = ["fit", "wepr", "--task", "json(limit=24)", "--fast", "zoo:skip", "--k", "6", "--samples", "3"]
+    done = runner.invoke(app, [*words, "--temperature", "1.2", "--max-tokens", "48", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert "held-out AUROC" in done.output
+    told = Coefficients.load(out)
+    assert (told.k, told.temperature, told.model) == (6, 1.2, load("zoo:skip").name)
+    assert told.made["strategy"] == "sample | temperature(1.2)"
+    found = dk.generate(
+        "zoo:skip", "Ada", strategy="sample", scores=[f"wepr(fitted={str(out)!r})"], max_tokens=12
+    )  # the score plans top_k by itself
+    ((_, value),) = found.scores.items()
+    assert 0.0 < value < 1.0
+    with pytest.raises(DecodekitError, match=r"was fitted for .*, and this text is of"):
+        dk.score(dk.generate("zoo:base", "Ada", max_tokens=8), f"wepr(fitted={str(out)!r})")
+    for more, said in (
+        ([*words[:2], "--prompts", str(prompts)], "fit wepr needs --task"),
+        ([*words, "--k", "99999"], "has 1280 tokens; give a smaller --k"),
+        (["fit", "wepr", "--task", "json(limit=1)", "--max-tokens", "1"], "texts that are wrong and texts that are"),
+    ):
+        done = runner.invoke(app, [*more, "--out", str(out)])
+        assert done.exit_code == 2, done.output
+        assert said in " ".join((done.stderr or str(done.exception)).split())

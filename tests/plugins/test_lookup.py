@@ -10,14 +10,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 import decodekit as dk
-from decodekit.corpus import Automaton, Reading
+from decodekit.corpus import KEPT, Automaton, Reading, automaton
 from decodekit.errors import DecodekitError, OptionError
 from decodekit.lookup import earlier
-from decodekit.models.zoo.data import json_examples
+from decodekit.models.load import load
+from decodekit.models.zoo.data import JSON_SCHEMAS, json_examples
 from decodekit.pacing import Pace
 from decodekit.roles import Proposal
+from decodekit.rows import Rows
 from decodekit.testing.oracle import rows_of
 
 TEXT = st.lists(st.integers(0, 2), min_size=1, max_size=14)
@@ -103,10 +106,32 @@ def test_a_pace_follows_what_stood() -> None:
         guess = torch.full_like(at, 2).masked_fill(torch.arange(9) >= count[:, None], -1)
         pace.asked(rows, Proposal(at, guess))
         stood = torch.stack([count[0], torch.tensor(0)])  # all of the first row's, none of the second's
-        rows.commit(at, torch.full_like(at, 2), torch.arange(9) <= stood[:, None])
+        said = torch.full_like(at, 2).masked_fill(torch.arange(9) == stood[:, None], 3)
+        rows.commit(at, said, torch.arange(9) <= stood[:, None])
     assert pace.length(rows).tolist() == [8, 1]
     rows.fork(torch.tensor([1, 0]))
     assert pace.length(rows).tolist() == [1, 8]
+
+
+def offered(pace: Pace, rows: Rows, guess: int, count: Tensor) -> None:
+    """`count` [R] guesses of one token a row, told to the pace."""
+    at = rows.n[:, None] + torch.arange(5)
+    pace.asked(rows, Proposal(at, torch.full_like(at, guess).masked_fill(torch.arange(5) >= count[:, None], -1)))
+
+
+def test_paces_learn_apart_from_what_became_of_their_own_guesses() -> None:
+    """Two of them over the same rows, one of which is asked in some rounds only, and guesses wrongly."""
+    rows = rows_of([[1], [1]])
+    rows.limit = rows.limit + 500
+    right, wrong = Pace(4, 0.05), Pace(4, 0.05)
+    for number in range(40):
+        offered(right, rows, 2, right.length(rows))
+        if number % 3 == 0:
+            offered(wrong, rows, 3, wrong.length(rows))  # as a part of longest_of whose guess was not taken
+        at = rows.n[:, None] + torch.arange(3)
+        rows.commit(at, torch.full_like(at, 2), torch.ones_like(at, dtype=torch.bool))
+    assert right.length(rows).tolist() == [4, 4]
+    assert wrong.length(rows).tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("cost", [0.0, 0.1, 0.5, 1.5])
@@ -136,6 +161,20 @@ def test_a_corpus_of_answers_saves_passes(tmp_path: Path) -> None:
     assert passes[0] < own.cost.calls
 
 
+def test_a_corpus_is_built_once_and_again_when_its_file_changes(tmp_path: Path) -> None:
+    model, path = load("zoo:base"), tmp_path / "answers.txt"
+    path.write_text("one two three")
+    first = automaton(str(path), model, "suffix")
+    assert automaton(path, model, "suffix") is first
+    path.write_text("four five six seven")
+    assert automaton(str(path), model, "suffix") is not first
+    listed = automaton(["a b", [1, 2]], model, "suffix")
+    assert automaton(("a b", (1, 2)), model, "suffix") is listed
+    for number in range(KEPT):
+        automaton([[number]], model, "suffix")
+    assert automaton(["a b", [1, 2]], model, "suffix") is not listed
+
+
 def test_the_trace_says_who_guessed() -> None:
     prompts = [one.prompt for one in json_examples("heldout", 4, 5)]
     strategy = "first_of([ngram(), speculative('zoo:draft')]) | sample"
@@ -146,6 +185,15 @@ def test_the_trace_says_who_guessed() -> None:
     found = dk.diagnostics.acceptance(out)
     assert set(found.by_word) == {"ngram", "draft"}
     assert dk.Strategy.of(str(dk.Strategy.of(strategy))) == dk.Strategy.of(strategy)
+
+
+def test_forced_text_counts_as_guesses() -> None:
+    """Its word is also the one of a canvas for cells that nothing else qualified for."""
+    prompt = json_examples("heldout", 1, 5)[0].prompt
+    strategy = "first_of([forced(), speculative('zoo:draft')]) | sample"
+    rule = dk.json_schema(JSON_SCHEMAS["order"])
+    out = dk.generate("zoo:base", prompt, strategy=strategy, constraint=rule, max_tokens=60, seed=1)
+    assert set(dk.diagnostics.acceptance(out).by_word) == {"forced", "draft"}
 
 
 def refused(match: str, kind: type[DecodekitError], strategy: Any, **more: Any) -> None:
@@ -162,6 +210,9 @@ def test_bad_input_is_refused_in_a_sentence(tmp_path: Path) -> None:
     refused("the corpus is empty", OptionError, [dk.suffix(corpus=[]), dk.sample()])
     refused("cannot be read", OptionError, f"suffix({str(tmp_path / 'none.txt')!r}) | sample")
     refused("line 2 of .* is no text", OptionError, f"suffix({str(broken)!r}) | sample")
+    refused("is no list of texts", OptionError, [dk.suffix(corpus=5), dk.sample()])
+    refused("is no list of texts", OptionError, [dk.suffix(corpus=[[1, "a"]]), dk.sample()])
+    refused("the token 99999, and .* give its own", OptionError, [dk.suffix(corpus=[[1, 99999]]), dk.sample()])
     refused("give two at least", OptionError, "first_of([ngram()]) | sample")
     refused("is no proposer of guesses alone", OptionError, "first_of([ngram(), sample()]) | sample")
     refused("is no proposer of guesses alone", OptionError, "longest_of([ngram(), ete()]) | sample")

@@ -90,3 +90,20 @@ def test_the_observer_of_spelling() -> None:
         assert told == ([start + so_far.index(False)] if False in so_far else [])
         seen += len(told)
     assert seen > 0
+
+
+def test_which_tokens_the_tokenizer_writes() -> None:
+    tokenizer: Any = load("zoo:base").tokenizer
+    verdicts = canonicality_of(tokenizer)
+    ids = verdicts.encode("Ada Park is here, and")
+    assert len(ids) > 4
+    assert verdicts.written(ids) == [True] * len(ids)
+    cut = next(i for i, token in enumerate(ids) if len(verdicts.bytes_of(token)) > 1)
+    letters = [t for byte in verdicts.bytes_of(ids[cut]) for t in range(300) if verdicts.bytes_of(t) == bytes([byte])]
+    spelt = [*ids[:cut], *letters, *ids[cut + 1 :]]
+    assert verdicts.written(spelt) == [True] * cut + [False] * len(letters) + [True] * (len(ids) - cut - 1)
+    assert verdicts.so_far(spelt)[-1] is False  # which stays False to the end
+    broken = next(t for t in range(300) if verdicts.bytes_of(t) == b"\xff")
+    assert verdicts.written([*ids, broken, *ids]) == [True] * len(ids) + [False] + [True] * len(ids)
+    begun = next(t for t in range(300) if verdicts.bytes_of(t) == b"\xc3")
+    assert verdicts.written([*ids, begun]) == [True] * (len(ids) + 1)

@@ -6,17 +6,25 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import decodekit as dk
+from decodekit.canonicality import canonicality_of
 from decodekit.cli import app
+from decodekit.models.load import load
+from decodekit.scores.evaluate import fold_values, samples_of
+from decodekit.scores.methods.entropy import fit_wepr
+from decodekit.scores.plan import scores_of
 from decodekit.view import page, story
-from decodekit.view.story import COLOURS
+from decodekit.view.colours import COLOURS, token_scores
+from decodekit.view.story import refused, scaled
 
 VOID = {"meta", "input", "line", "rect", "circle", "polyline", "br"}
 
@@ -72,10 +80,12 @@ def test_a_page_of_several_traces(traces: list[Path]) -> None:
     assert not read.links
     assert "http" not in text
     assert "@import" not in text
+    known = re.findall(r'<option value="([^"]*)"', text)
+    assert {"surprise", "entropy", "round", "kurtosis", "epr", "quantile"} <= set(known)
     for token in read.tokens:
-        for colour in COLOURS:
-            share = token[f"data-{colour}"]
-            assert share == "" or 0.0 <= float(share or 0) <= 1.0
+        shares = str(token["data-v"]).split(" ")
+        assert len(shares) == len(known)
+        assert all(share == "-" or 0.0 <= float(share) <= 1.0 for share in shares)
     draft, canvas, smc = stories
     assert sum(len(t.lost) for t in draft.samples[0].tokens) > 0
     assert any(t.by for t in draft.samples[0].tokens)
@@ -106,12 +116,18 @@ def test_the_commands(traces: list[Path], tmp_path: Path) -> None:
     done = runner.invoke(app, ["show", *map(str, traces), "--html", str(tmp_path / "p.html"), "--colour", "entropy"])
     assert done.exit_code == 0
     assert '<option value="entropy" selected>' in (tmp_path / "p.html").read_text()
+    done = runner.invoke(app, ["show", str(traces[0]), "--color", "epr(k=7)"])
+    assert done.exit_code == 0
+    assert "colour: epr(k=7) (score of each token alone" in " ".join(done.output.split())
     done = runner.invoke(app, ["show", str(traces[0])])
     assert done.exit_code == 0
     assert "guesses refused" in done.output
     for arguments, said in (
         ([str(tmp_path / "no.npz")], "there is no trace file"),
-        ([str(traces[0]), "--colour", "mood"], "choose one of surprise"),
+        ([str(traces[0]), "--colour", "mood"], "no colour is called 'mood'; choose one of surprise, entropy"),
+        ([str(traces[0]), "--colour", "epr(q=2)"], "no colour is 'epr(q=2)': "),
+        ([str(traces[0]), "--colour", "eigv"], "eigv is of whole texts, and no token has it; choose one of"),
+        ([str(traces[0]), "--colour", "epr(k=99)"], "looks at the 99 likeliest tokens, and the trace has 20"),
         ([str(traces[0]), "--html", str(tmp_path / "a" / "b.html")], "the page cannot be written"),
     ):
         done = runner.invoke(app, ["show", *arguments])
@@ -121,6 +137,85 @@ def test_the_commands(traces: list[Path], tmp_path: Path) -> None:
     assert done.exit_code == 0
     for name in ("gnll", "semantic_entropy", "inv_entropy"):
         assert name in done.output
+    done = runner.invoke(app, ["tasks"])
+    assert done.exit_code == 0
+    for name in ("json", "text_to_sql", "humaneval", "limit: "):
+        assert name in done.output
+
+
+@pytest.mark.parametrize("name", token_scores())
+def test_every_registered_score_of_tokens_is_a_colour(name: str, traces: list[Path], tmp_path: Path) -> None:
+    spec = name
+    if name == "wepr":
+        rng = np.random.default_rng(0)
+        tops = [np.log(rng.dirichlet(np.ones(20), 5)) for _ in range(6)]
+        fit_wepr(tops, [True, False] * 3, k=3).save(tmp_path / "w.json")
+        spec = f"wepr(fitted={str(tmp_path / 'w.json')!r})"
+    trace = dk.Trace.load(traces[1])
+    one = story(trace, "t", [spec])
+    ((full, score),) = scores_of(spec).items()
+    colour = full if full in one.colours else name
+    (line,) = trace.lines()
+    values = [token.values[colour] for token in one.samples[0].tokens]
+    assert one.colours[colour].startswith("score of each token alone")
+    assert any(value is not None for value in values)
+    if hasattr(score, "add"):  # the same as of a text of this token alone
+        chosen, group = samples_of(trace)
+        text = group.texts[chosen]
+        for i, value in enumerate(values):
+            alone = replace(text, columns={key: column[i : i + 1] for key, column in text.columns.items()})
+            said = float(fold_values(score, [alone], name)[0])
+            assert (value is None and said != said) or value == pytest.approx(said, abs=1e-9)
+    else:
+        assert len(values) == len(line.index)
+    hot = [share for share in scaled(one, one.samples[0], colour) if share is not None]
+    assert min(hot) >= 0.0
+    assert max(hot) <= 1.0
+    known = [value for value in values if value is not None]
+    at = known.index((max if score.rising else min)(known))
+    assert hot[at] == max(hot)  # what is unsure is hot, whichever way the score runs
+
+
+def test_spelling_is_shown_token_by_token() -> None:
+    found = dk.generate(
+        "zoo:base", "Ada", strategy="sample | canonicality | temperature(3.0)", max_tokens=30, n=4, seed=1
+    )
+    verdicts = canonicality_of(load("zoo:base").tokenizer)
+    one, seen = story(found.trace), 0
+    assert "canonical" in one.telling()
+    for sample in one.samples:
+        ids = found.samples[sample.group].tokens
+        body = ids[:-1] if sample.finish == "eos" else ids
+        marked = [token.values["canonical"] == 1.0 for token in sample.tokens[: len(body)]]
+        assert marked == [not same for same in verdicts.written(body)]
+        seen += sum(marked)
+    assert seen > 0
+    assert " odd" in page([one], "canonical")
+    plain = dk.generate("zoo:base", "Ada", max_tokens=5)
+    assert {token.values["canonical"] for token in story(plain.trace).samples[0].tokens} == {None}
+
+
+def test_refused_guesses_follow_the_particles_through_resampling() -> None:
+    found = dk.generate(
+        "zoo:base", "Ada", strategy="mask | smc(particles=6, ess=1.0) | speculative('zoo:draft', k=3)",
+        constraint=dk.regex("[a-e ]{10}"), seed=2,
+    )  # fmt: skip
+    trace = found.trace
+    events, moves = trace.events, trace.moves
+    assert (moves["kind"] == 0).any()
+    seen = 0
+    for line in trace.lines():
+        row, expected = line.slot, set()
+        for turn in range(len(trace.rounds["rows"]) - 1, -1, -1):  # backwards from the end to the ancestor's row
+            for m in reversed(np.flatnonzero(moves["round"] == turn).tolist()):
+                if moves["kind"][m] == 0:
+                    row = int(moves["index"][moves["offset"][m] : moves["offset"][m + 1]][row])
+            mine = (events["round"] == turn) & (events["row"] == row) & ~events["accepted"]
+            expected |= set(np.flatnonzero(mine).tolist())
+        told = {i for index in refused(trace, line).values() for i in index}
+        assert told == expected
+        seen += len(told)
+    assert seen > 0
 
 
 CLICKS = """<script>
@@ -131,7 +226,7 @@ const slider = document.querySelector(".player input"); slider.value = 1; slider
 document.title = JSON.stringify({
   card: getComputedStyle(token.querySelector(".card")).display,
   painted: [...document.querySelectorAll(".tok")].every(
-    t => +t.style.getPropertyValue("--v") === +(t.dataset.entropy || 0)),
+    t => +t.style.getPropertyValue("--v") === (+t.dataset.v.split(" ")[known.indexOf("entropy")] || 0)),
   says: document.getElementById("says").textContent,
   output: document.querySelector(".player output").textContent,
   wide: document.documentElement.scrollWidth <= window.innerWidth,

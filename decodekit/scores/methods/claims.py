@@ -59,18 +59,23 @@ class Ccp:
         """The uncertainty of the least certain claim; 0 of a text without claims."""
         return max((claim.uncertainty for claim in self.split(text, tools)), default=0.0)
 
+    def of_tokens(self, text: Text, tools: Tools) -> Floats:
+        """[T] 1 - CCP of each token."""
+        tools = tools.having({"nli": self.nli, "claims": self.claims})
+        spans = tools.spans(b"".join(text.pieces).decode("utf-8", "replace"))
+        begins, _ = places(text)
+        return 1.0 - self.tokens(text, tools, spans, begins)
+
     def split(self, text: Text, tools: Tools) -> list[Claim]:
         """All claims of a text, in its order."""
         tools = tools.having({"nli": self.nli, "claims": self.claims})
         whole = b"".join(text.pieces).decode("utf-8", "replace")
         spans = tools.spans(whole)
-        ends = np.cumsum([len(p) for p in text.pieces])
-        places = [len(b"".join(text.pieces)[:end].decode("utf-8", "ignore")) for end in ends.tolist()]
-        begins = [0, *places[:-1]]
+        begins, ends = places(text)
         chance = self.tokens(text, tools, spans, begins)
         found = []
         for a, b in spans:
-            mine = [i for i, at in enumerate(begins) if at < b and places[i] > a]
+            mine = [i for i, at in enumerate(begins) if at < b and ends[i] > a]
             found.append(Claim(whole[a:b], a, b, 1.0 - float(np.prod(chance[mine]))))
         return found
 
@@ -102,6 +107,13 @@ class Ccp:
             at += len(words) - 1
             out[i] = conditioned(chance, verdict)
         return out
+
+
+def places(text: Text) -> tuple[list[int], list[int]]:
+    """The characters at which each token begins and ends."""
+    whole, sizes = b"".join(text.pieces), np.cumsum([len(piece) for piece in text.pieces], dtype=np.int64)
+    ends = [len(whole[:size].decode("utf-8", "ignore")) for size in sizes.tolist()]
+    return [0, *ends[:-1]], ends
 
 
 def combined(law: Floats) -> list[str]:

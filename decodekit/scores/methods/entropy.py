@@ -154,7 +154,9 @@ class Coefficients:
             found = json.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, ValueError) as problem:
             said = getattr(problem, "strerror", None) or str(problem)
-            raise OptionError(f"wepr: the fitted file {str(path)!r} cannot be read ({said}); fit one") from None
+            raise OptionError(
+                f"wepr: the fitted file {str(path)!r} cannot be read ({said}); write one by `decodekit fit wepr`"
+            ) from None
         if not isinstance(found, dict) or found.pop("version", None) != VERSION or found.pop("kind", "") != "wepr":
             raise OptionError(f"wepr: {str(path)!r} is no fitted file of version {VERSION}; fit one")
         try:
@@ -213,8 +215,8 @@ class Wepr(Running):
     """Weighted entropy production rate: the fitted probability that the text is wrong.
 
     Args:
-        fitted: file of :meth:`Coefficients.save`, from :func:`fit_wepr`. It holds for one number of tokens
-            `k`, one model and one temperature.
+        fitted: file that `decodekit fit wepr` wrote, or :meth:`Coefficients.save` after :func:`fit_wepr`. It holds for
+            one number of tokens `k`, one model and one temperature.
     """
 
     rising: ClassVar[bool] = True

@@ -17,23 +17,27 @@ _TIE: Final = 1e-5
 """Nats by which a token may miss the most probable one and still count as it: float32 in the trace."""
 
 
-@plugin(role="score", paper="Aichberger et al. 2024, arXiv 2412.15176")
-class Nll(Running):
-    """Negative log-likelihood of the text under the plain model, in nats: - sum log p. Not divided by its length."""
-
-    rising: ClassVar[bool] = True
+class Likelihood(Running):
+    """What scores of the tokens' log-probabilities share; by itself it is no score."""
 
     def needs(self) -> Needs:
         """The log-probabilities."""
         return Needs(("logp",))
 
     def each(self, tokens: Tokens) -> Tensor:
-        """[N, 1] - log p."""
-        return -tokens["logp"][:, None]
+        """[N, 1] log p."""
+        return tokens["logp"][:, None]
+
+
+@plugin(role="score", paper="Aichberger et al. 2024, arXiv 2412.15176")
+class Nll(Likelihood):
+    """Negative log-likelihood of the text under the plain model, in nats: - sum log p. Not divided by its length."""
+
+    rising: ClassVar[bool] = True
 
     def made(self, seen: Seen) -> Tensor:
         """[R] the sum; NaN for rows without tokens."""
-        return seen.total[:, 0].masked_fill(seen.count == 0, torch.nan)
+        return -seen.total[:, 0].masked_fill(seen.count == 0, torch.nan)
 
 
 @plugin(role="score", paper="Aichberger et al. 2024, arXiv 2412.15176")
@@ -75,37 +79,21 @@ class Gnll(Running):
 
 
 @plugin(role="score", paper="Fomicheva et al. 2020, arXiv 2005.10608")
-class Perplexity(Running):
+class Perplexity(Likelihood):
     """Mean negative log-likelihood of a token, in nats: the logarithm of the perplexity."""
 
     rising: ClassVar[bool] = True
 
-    def needs(self) -> Needs:
-        """The log-probabilities."""
-        return Needs(("logp",))
-
-    def each(self, tokens: Tokens) -> Tensor:
-        """[N, 1] - log p."""
-        return -tokens["logp"][:, None]
-
     def made(self, seen: Seen) -> Tensor:
         """[R] the mean."""
-        return seen.mean[:, 0]
+        return -seen.mean[:, 0]
 
 
 @plugin(role="score", paper="visualizing the uncertainty of generated text (geometric and arithmetic mean, kurtosis)")
-class GeometricMean(Running):
+class GeometricMean(Likelihood):
     """Geometric mean of the probabilities of the tokens, 0 to 1: a confidence."""
 
     rising: ClassVar[bool] = False
-
-    def needs(self) -> Needs:
-        """The log-probabilities."""
-        return Needs(("logp",))
-
-    def each(self, tokens: Tokens) -> Tensor:
-        """[N, 1] log p."""
-        return tokens["logp"][:, None]
 
     def made(self, seen: Seen) -> Tensor:
         """[R] exp of the mean."""
@@ -113,14 +101,10 @@ class GeometricMean(Running):
 
 
 @plugin(role="score", paper="visualizing the uncertainty of generated text (geometric and arithmetic mean, kurtosis)")
-class ArithmeticMean(Running):
+class ArithmeticMean(Likelihood):
     """Arithmetic mean of the probabilities of the tokens, 0 to 1: a confidence."""
 
     rising: ClassVar[bool] = False
-
-    def needs(self) -> Needs:
-        """The log-probabilities."""
-        return Needs(("logp",))
 
     def each(self, tokens: Tokens) -> Tensor:
         """[N, 1] p."""
@@ -132,7 +116,7 @@ class ArithmeticMean(Running):
 
 
 @plugin(role="score", paper="Language Model Cascades, arXiv 2404.10136")
-class Quantile(Running):
+class Quantile(Likelihood):
     """A quantile of the tokens' log-probabilities: q = 0 is the least probable token. Low means unsure.
 
     Args:
@@ -143,14 +127,6 @@ class Quantile(Running):
     whole: ClassVar[bool] = True
 
     q: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
-
-    def needs(self) -> Needs:
-        """The log-probabilities."""
-        return Needs(("logp",))
-
-    def each(self, tokens: Tokens) -> Tensor:
-        """[N, 1] log p."""
-        return tokens["logp"][:, None]
 
     def made(self, seen: Seen) -> Tensor:
         """[R] the quantile."""

@@ -66,7 +66,11 @@ class TokenSar:
 
     def of_text(self, text: Text, tools: Tools) -> float:
         """The sum."""
-        return float(relevance(text, tools.having({"similarity": self.similarity})) @ -text.logp)
+        return float(self.of_tokens(text, tools).sum())
+
+    def of_tokens(self, text: Text, tools: Tools) -> Floats:
+        """[T] what each token adds."""
+        return relevance(text, tools.having({"similarity": self.similarity})) * -text.logp
 
 
 @plugin(role="score", paper="Duan et al. 2023, arXiv 2307.01379 (SAR)")
