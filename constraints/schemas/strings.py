@@ -30,7 +30,8 @@ class StringRules:
         self.checks = list[tuple[Callable[[str], bool | None], bool]]()
         for node in (arena.nodes[part] for part in thread):
             self._take(node)
-        self._allowed, self._banned = sorted(self.allowed or ()), sorted(self.banned)
+        self._allowed: list[bytes] = sorted(self.allowed or ())
+        self._banned: list[bytes] = sorted(self.banned)
         self._alive: dict[State, bool] = {}
         self._settle(longest)
 
