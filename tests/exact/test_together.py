@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -51,7 +52,7 @@ TARGET = TableModel(vocab=5, seed=21, scale=1.0)
 GOOD = TableModel(vocab=5, seed=21, scale=1.0, blur=0.4)
 POOR = TableModel(vocab=5, seed=3, scale=2.0)
 TRAPS = ToyConstraint(seed=3, vocab=5, refuse=0.1, dead_ends=True)
-GUESSERS = {
+GUESSERS: dict[str, Callable[[Any], Any]] = {
     "chain": lambda draft: Speculative(draft, k=3),
     "tree": lambda draft: Tree(draft, branch=(2, 2, 1)),
     "tree by confidence": lambda draft: Tree(draft, width=2, depth=3, nodes=5),
