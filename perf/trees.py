@@ -1,6 +1,6 @@
 """What a tree of guesses brings: accepted tokens a target pass, chain against trees, on the embedded pair.
 
-    python -m perf.trees        # four minutes on one core
+    python -m perf.trees        # five minutes on a busy core
 
 `zoo:base` with `zoo:draft` on held-out records, sampling at temperature 1. No times: counts of tokens and passes only.
 """
