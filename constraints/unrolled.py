@@ -25,7 +25,10 @@ from decodekit.constraints.vocabulary import Vocabulary
 from decodekit.errors import ConstraintError
 from decodekit.kit import Run
 from decodekit.lattice import Lattice
+from decodekit.rows import NONE
 
+PLACES: Final = 8_000
+"""The most places that are looked at, those from which no text ends in time included."""
 KEPT: Final = 4
 """Automata that are remembered for one vocabulary."""
 
@@ -78,13 +81,14 @@ def unrolled(
 def _grown(parts: list[Any], vocabulary: Vocabulary, run: Run, what: str, cells: int) -> Lattice:
     """Breadth first, a token at a time, as far as the canvas goes; then only what can still end within it."""
     first = tuple(part.first() for part in parts)
-    number, depth, moves = {first: 0}, [0], list[dict[int, int]]()
-    most = min(STATES, ENTRIES // max(1, len(vocabulary)))
+    number, depth, lines = {first: 0}, [0], list[np.ndarray[Any, Any]]()
+    most = min(PLACES, ENTRIES // max(1, len(vocabulary)))
     for state in (places := [first]):
-        moves.append({})
-        here = depth[len(moves) - 1]
-        if here == cells:
-            continue
+        here = depth[len(lines)]
+        if here == cells:  # breadth first: so are all that follow
+            break
+        line = np.full(len(vocabulary), NONE, dtype=np.int32)
+        lines.append(line)
         for after, ids in _reached(parts, state, vocabulary):
             if after not in number:
                 if len(number) >= most:
@@ -95,16 +99,21 @@ def _grown(parts: list[Any], vocabulary: Vocabulary, run: Run, what: str, cells:
                 number[after] = len(number)
                 depth.append(here + 1)
                 places.append(after)
-            moves[-1].update(dict.fromkeys(ids, number[after]))
+            line[list(ids)] = number[after]
     final = np.array([all(part.final(one) for part, one in zip(parts, state, strict=True)) for state in places])
     table = np.full((len(places) + 1, len(vocabulary)), len(places), dtype=np.int32)
-    for at, line in enumerate(moves):
-        table[at, list(line)] = list(line.values())
+    for at, line in enumerate(lines):
+        table[at] = np.where(line == NONE, len(places), line)
     kept, least = useful(table, final)
     kept = [at for at in kept if depth[at] + least[at] <= cells]
     if not kept:
         raise ConstraintError(
             f"{what}: no text of the grammar fits the {cells} cells of this canvas with these tokens; raise max_tokens"
+        )
+    if len(kept) > STATES:
+        raise ConstraintError(
+            f"{what}: the grammar has {len(kept):,} places on the {cells} cells of this canvas, and {STATES:,} are the "
+            "most; lower max_tokens, or use a smaller grammar or a pattern"
         )
     return packed(table, final, kept, least, run, what)
 

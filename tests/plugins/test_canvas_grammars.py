@@ -156,6 +156,10 @@ def test_what_cannot_be_is_refused_before_anything_is_read(monkeypatch: pytest.M
         run("threshold", MODEL, [[1]], constraint=long, max_tokens=4)
     with pytest.raises(CompositionError, match="finite automaton"):
         run("threshold", MODEL, [[1]], constraint=dk.cfg('start: "a"', dialect="llguidance"), max_tokens=4)
-    monkeypatch.setattr("decodekit.constraints.unrolled.STATES", 5)
+    with monkeypatch.context() as less:
+        less.setattr("decodekit.constraints.unrolled.STATES", 5)
+        with pytest.raises(ConstraintError, match="5 are the most"):
+            run("threshold", MODEL, [[1]], constraint=dk.cfg(LISTS), max_tokens=9)
+    monkeypatch.setattr("decodekit.constraints.unrolled.PLACES", 5)
     with pytest.raises(ConstraintError, match="more than 5 places within"):
         run("threshold", MODEL, [[1]], constraint=dk.cfg(LISTS), max_tokens=19)
