@@ -114,6 +114,10 @@ class Cfg:
                 f"llguidance cannot use the grammar: {reason[:400]}; stock Lark grammars go without dialect="
             ) from None
 
+    def unbounded(self) -> Reader | None:
+        """What reads the grammar byte by byte, for canvases; None where that is llguidance."""
+        return self.reader() if self.dialect == "lark" else None
+
     def bind(self, run: Run) -> Bound:
         """Compiled for the run's model, following its rows."""
         return Bound(self.compile(vocabulary_for(run)), run)
