@@ -36,8 +36,15 @@ def within(seconds: float, make: Callable[[], T]) -> T:
     worker.start()
     worker.join(seconds)
     if worker.is_alive():
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(worker.ident or 0), ctypes.py_object(_OverError))
+        threading.Thread(target=_end, args=(worker,), daemon=True, name="within: end").start()
         raise TimeoutError(f"not done within {seconds:g} s")
     if failed:
         raise failed[0]
     return done[0]
+
+
+def _end(worker: threading.Thread) -> None:
+    """Until it has ended: an object that is being deleted may swallow what is raised."""
+    while worker.is_alive():
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(worker.ident or 0), ctypes.py_object(_OverError))
+        worker.join(0.2)

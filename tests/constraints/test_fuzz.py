@@ -51,6 +51,49 @@ SCHEMAS = st.recursive(
 )
 
 
+parts = st.lists(
+    st.sampled_from(
+        [
+            "start",
+            "x",
+            "A",
+            "B",
+            "(",
+            ")",
+            "[",
+            "]",
+            "|",
+            "?",
+            "*",
+            "+",
+            "~2",
+            "~1..3",
+            '"a"',
+            '"if"i',
+            "/a+/",
+            "/b|ab/",
+            "->",
+            "%",
+        ]
+    ),
+    max_size=7,
+).map(" ".join)
+GRAMMARS = st.one_of(
+    st.lists(
+        st.one_of(
+            st.builds("{}: {}".format, st.sampled_from(["start", "x", "?x", "!y", "x{a}", "A", "B.2", "_C"]), parts),
+            st.builds("A: /{}/".format, PATTERNS),
+            st.sampled_from(
+                ["%ignore / +/", "%import common.INT", "%import nowhere.X", "%declare D", "%override x: A", "//"]
+            ),
+        ),
+        min_size=1,
+        max_size=5,
+    ).map("\n".join),
+    st.text(st.sampled_from('start:xA"/|()[]*+?~\n \\%'), max_size=25),
+)
+
+
 def tried(make: Any) -> None:
     """Compile, walk a little, ask everything there is; only our own error is allowed, in one sentence."""
     said = None
@@ -71,7 +114,8 @@ def tried(make: Any) -> None:
             assert kind.judge(read.decode())
     except ConstraintError as error:
         said = str(error)
-    assert said is None or ("\n" not in said and len(said) > 10), said
+    assert said is None or len(said) > 10, said
+    assert said is None or "\n" not in said or "^" in said.splitlines()[-1], said  # a grammar's line, and a caret
 
 
 short = settings(
@@ -106,6 +150,12 @@ def test_schemas(schema: Any, engine: Any, most: int | None, order: Any) -> None
 @short
 def test_templates(text: str, pattern: str) -> None:
     timed("templates", lambda: dk.template(text, {"x": dk.regex(pattern)}))
+
+
+@given(GRAMMARS)
+@short
+def test_grammars(grammar: str) -> None:
+    timed("grammars", lambda: dk.cfg(grammar))
 
 
 HOSTILE = [

@@ -22,6 +22,8 @@ from decodekit.constraints.vocabulary import Vocabulary, vocabulary_of
 from decodekit.errors import ConstraintError
 
 DATA = os.environ.get("DECODEKIT_DATA")
+# Work that is ended may be at the deletion of an object then, which Python reports.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 JSON = r"""
 start: value
 ?value: object | array | string | SIGNED_NUMBER -> number | "true" | "false" | "null"
