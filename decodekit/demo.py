@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 import decodekit as dk
-from decodekit import demo_depth, demo_diffusion, demo_images, demo_together, demo_trust
+from decodekit import demo_depth, demo_diffusion, demo_images, demo_speculation, demo_together, demo_trust
 from decodekit.models.zoo.data import DATABASES, JSON_SCHEMAS, json_prompt, sql_prompt
 
 SENTENCE = (
@@ -31,6 +31,7 @@ def demo(console: Console, trace: Path) -> None:
         (_json, ()),
         (_sql, ()),
         (_speculative, ()),
+        (demo_speculation.proposers, (_say, SENTENCE)),
         (_diffusion, ()),
         (demo_depth.pondering, (_say,)),
         (demo_depth.skipping, (_say, SENTENCE)),

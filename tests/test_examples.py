@@ -24,6 +24,7 @@ SHOWS = {
     "in_transformers": ["SELECT"],
     "json_record": ['{"number":', "Order(number="],
     "particles": ["SELECT name FROM", "log evidence:"],
+    "proposers": ["the same texts: True", "accepted: forced"],
     "speculative": ["the same text: True"],
     "sql_question": ["SELECT", "[("],
     "streaming": ["SELECT"],
@@ -65,7 +66,16 @@ def test_the_demo_shows_its_blocks_and_leaves_a_trace(tmp_path: Path) -> None:
     text, trace = io.StringIO(), tmp_path / "trace.npz"
     demo(Console(file=text, width=200), trace)
     shown = text.getvalue()
-    for part in ("as an object", "SELECT", "rows", "same as without  True", "model calls", "rounds", "evidence"):
+    for part in (
+        "as an object",
+        "SELECT",
+        "rows",
+        "same as without  True",
+        "model calls",
+        "35 of the draft",
+        "rounds",
+        "evidence",
+    ):
         assert part in " ".join(shown.split()) or part in shown, shown
     with np.load(trace, allow_pickle=False) as saved:
         assert len(saved.files) > 3

@@ -37,6 +37,12 @@ SCHEMAS = st.recursive(
         ),
         st.fixed_dictionaries({"type": st.just("array"), "items": inner, "minItems": st.integers(-1, 5)}),
         st.fixed_dictionaries({"anyOf": st.lists(inner, max_size=3)}),
+        st.fixed_dictionaries({"oneOf": st.lists(inner, min_size=1, max_size=3), "if": inner, "then": inner}),
+        st.fixed_dictionaries({"uniqueItems": st.booleans(), "contains": inner, "maxItems": st.integers(0, 3)}),
+        st.fixed_dictionaries({"propertyNames": inner, "unevaluatedProperties": inner, "minProperties": st.just(1)}),
+        st.fixed_dictionaries(
+            {"patternProperties": st.dictionaries(PATTERNS, inner, max_size=2), "required": st.just(["a"])}
+        ),
         st.fixed_dictionaries({"type": st.just("string"), "pattern": PATTERNS, "minLength": st.integers(0, 99)}),
         st.fixed_dictionaries({"type": st.just("number"), "multipleOf": st.floats(-2, 2), "maximum": st.integers()}),
         st.fixed_dictionaries({"$ref": st.sampled_from(["#", "#/properties/a", "#/nowhere", "x"]), "not": inner}),
@@ -74,11 +80,13 @@ short = settings(
 
 
 UNTIL: dict[str, float] = {}
+KINDS = 4
+"""Patterns, schemas, templates, grammars: each gets its share of the seconds."""
 
 
 def timed(what: str, make: Any) -> None:
-    if SECONDS and time.monotonic() > UNTIL.setdefault(what, time.monotonic() + SECONDS / 3):
-        pytest.skip(f"{SECONDS / 3:g} seconds are up and nothing was found")
+    if SECONDS and time.monotonic() > UNTIL.setdefault(what, time.monotonic() + SECONDS / KINDS):
+        pytest.skip(f"{SECONDS / KINDS:g} seconds are up and nothing was found")
     tried(make)
 
 
@@ -88,10 +96,10 @@ def test_patterns(pattern: str, engine: Any) -> None:
     timed("patterns", lambda: dk.regex(pattern, engine=engine))
 
 
-@given(SCHEMAS)
+@given(SCHEMAS, st.sampled_from(["auto", "machine"]), st.sampled_from([None, 3]), st.sampled_from(["schema", None]))
 @short
-def test_schemas(schema: Any) -> None:
-    timed("schemas", lambda: dk.json_schema(schema))
+def test_schemas(schema: Any, engine: Any, most: int | None, order: Any) -> None:
+    timed("schemas", lambda: dk.json_schema(schema, engine=engine, max_string=most, max_items=most, order=order))
 
 
 @given(st.text(st.sampled_from("a{}x b"), max_size=12), PATTERNS)
