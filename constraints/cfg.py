@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from lark import Lark
 from lark.exceptions import LarkError
@@ -17,11 +18,15 @@ from decodekit.constraints.engines.lark_machine import Reader
 from decodekit.constraints.engines.lark_masks import spots_of
 from decodekit.constraints.engines.lark_tables import Tables
 from decodekit.constraints.engines.llguidance import Grammar, GrammarError
+from decodekit.constraints.engines.watch import within
 from decodekit.constraints.grammar_errors import explained
 from decodekit.constraints.vocabulary import Vocabulary
 from decodekit.errors import ConstraintError
 from decodekit.kit import Run
 from decodekit.registry import plugin
+
+SECONDS: Final = 30.0
+"""How long a grammar may take to load."""
 
 
 @plugin(role="constraint", keeps="exact", gives=("mask", "admits"))
@@ -109,6 +114,10 @@ class Cfg:
                 f"llguidance cannot use the grammar: {reason[:400]}; stock Lark grammars go without dialect="
             ) from None
 
+    def unbounded(self) -> Reader | None:
+        """What reads the grammar byte by byte, for canvases; None where that is llguidance."""
+        return self.reader() if self.dialect == "lark" else None
+
     def bind(self, run: Run) -> Bound:
         """Compiled for the run's model, following its rows."""
         return Bound(self.compile(vocabulary_for(run)), run)
@@ -145,20 +154,35 @@ class Cfg:
 
 @functools.lru_cache(maxsize=32)
 def _of_text(text: str, path: str | None, start: str) -> Reader:
-    try:
+    def load() -> Reader:
         lark = Lark(text, parser="lalr", start=start) if path is None else Lark.open(path, parser="lalr", start=start)
+        return Reader(Tables(lark, start))
+
+    try:
+        return _in_time(load)
+    except ConstraintError:
+        raise
     except (LarkError, OSError) as error:
         raise explained(error, text) from None
     except (RecursionError, AssertionError, KeyError, ValueError, re.error) as error:
         raise ConstraintError(f"Lark cannot load the grammar: {type(error).__name__}: {str(error)[:200]}") from None
-    return Reader(Tables(lark, start))
 
 
 def _of_object(lark: Lark, start: str | None) -> Reader:
     made: dict[str | None, Reader] = lark.__dict__.setdefault("_decodekit_readers", {})
     if start not in made:
-        made[start] = Reader(Tables(lark, start))
+        made[start] = _in_time(lambda: Reader(Tables(lark, start)))
     return made[start]
+
+
+def _in_time(make: Callable[[], Reader]) -> Reader:
+    try:
+        return within(SECONDS, make)
+    except TimeoutError:
+        raise ConstraintError(
+            f"the grammar takes over {SECONDS:g} seconds to load: Lark writes out every combination of optional parts "
+            f"and of repetitions with ~; give parts of a rule rules of their own, and repeat with * or +"
+        ) from None
 
 
 @functools.cache

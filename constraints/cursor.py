@@ -116,7 +116,11 @@ class Trail(Generic[T]):
 
 def tokens_of(bits: Bits, size: int) -> npt.NDArray[np.int64]:
     """The allowed ids below `size`, in increasing order."""
-    return np.flatnonzero(np.unpackbits(bits.view(np.uint8), count=size, bitorder="little"))
+    words = np.flatnonzero(bits)  # mostly few: nothing else is unpacked
+    flags = np.unpackbits(bits[words].view(np.uint8), bitorder="little").reshape(-1, 32)
+    at, place = np.nonzero(flags)
+    ids = words[at] * 32 + place
+    return ids if not len(ids) or ids[-1] < size else ids[ids < size]
 
 
 def single(cursor: Cursor) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Final
 
 import jsonschema
@@ -39,6 +40,8 @@ _OF_TYPE: Final = {
     "null": set[str](),
 }
 _LETTER: Final = parsed(r'[^"\\\x00-\x1f]|\\["\\/bfnrt]')
+_BRACKETED: Final = re.compile(r"\\.|\[(?:\\.|[^\]])*\]|\((?:\\.|[^()])*\)")
+"""Escapes, classes and groups without groups in them."""
 _PLAIN: Final[Ranges] = ((0x20, 0x21), (0x23, 0x5B), (0x5D, 0xD7FF), (0xE000, 0x10FFFF))
 """Characters that stand for themselves in a JSON string."""
 
@@ -180,10 +183,9 @@ def _string(schema: dict[str, Any], place: Place) -> Tree:
         raise _refusal(place, "bounds the length of a string with a pattern")
     if not (pattern.startswith("^") and pattern.endswith("$") and not pattern.endswith("\\$")):
         raise _refusal((*place, "pattern"), "is not anchored by ^ and $ and")
-    tree = parsed(pattern[1:-1])
-    if isinstance(tree, Either):
-        raise _refusal((*place, "pattern"), "has alternatives without brackets and")
-    return Row((quote, _unescaped(tree), quote))
+    if "|" in _BRACKETED.sub("", pattern):  # to which of them do the anchors belong?
+        raise _refusal((*place, "pattern"), "has alternatives and")
+    return Row((quote, _unescaped(parsed(pattern[1:-1])), quote))
 
 
 def _unescaped(tree: Tree) -> Tree:

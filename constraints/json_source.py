@@ -115,7 +115,13 @@ def _deepest(error: Any) -> Any:
 
 def pointer(path: Any) -> str:
     """A JSON pointer (RFC 6901) in words: `#` for the whole document, else `#/properties/a`."""
-    return "#" + "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)
+    return "#" + "".join(map(step_of, path))
+
+
+def step_of(step: object) -> str:
+    """One step of a JSON pointer; on one line, whatever is in a name."""
+    text = str(step).replace("~", "~0").replace("/", "~1")
+    return "/" + "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def _close(node: object) -> None:

@@ -53,25 +53,30 @@ class Masks:
         device = logits.device
         if device.type != "cpu":
             return logits.masked_fill(~self.booleans(device), -torch.inf)
-        out = torch.empty_like(logits)
+        out, known = torch.empty_like(logits), dict[int, Tensor]()
         for r, line in enumerate(self.plan.tolist()):
             for k, entry in enumerate(line):
                 if not entry:
                     out[r, k] = logits[r, k]
                     continue
-                bits, complete = self._entries[entry - 1]
-                ends = [i for i in self._eos if i < self._width]
-                if int(np.bitwise_count(bits).sum()) * FEW < self._width:
-                    ids = torch.from_numpy(tokens_of(bits, self._width))
-                    ids = torch.cat([ids, torch.tensor(ends, dtype=torch.int64)]) if complete and ends else ids
-                    out[r, k] = -torch.inf
-                    out[r, k, ids] = logits[r, k, ids]
+                if entry not in known:  # rows in one state share their mask
+                    known[entry] = self._sparse(*self._entries[entry - 1])
+                found = known[entry]
+                if found.dtype == torch.bool:
+                    out[r, k].copy_(logits[r, k]).masked_fill_(found, -torch.inf)
                 else:
-                    flags = np.unpackbits(bits.view(np.uint8), count=self._width, bitorder="little")
-                    flags[ends] = complete
-                    refused = torch.from_numpy(np.logical_not(flags.view(np.bool_), out=flags.view(np.bool_)))
-                    out[r, k].copy_(logits[r, k]).masked_fill_(refused, -torch.inf)
+                    out[r, k].fill_(-torch.inf)[found] = logits[r, k, found]
         return out
+
+    def _sparse(self, bits: Bits, complete: bool) -> Tensor:
+        """[V] bool, what is refused; where little is allowed the ids of that instead."""
+        ends = [i for i in self._eos if i < self._width]
+        if int(np.bitwise_count(bits).sum()) * FEW < self._width:
+            ids = torch.from_numpy(tokens_of(bits, self._width))
+            return torch.cat([ids, torch.tensor(ends, dtype=torch.int64)]) if complete and ends else ids
+        flags = np.unpackbits(bits.view(np.uint8), count=self._width, bitorder="little")
+        flags[ends] = complete
+        return torch.from_numpy(np.logical_not(flags.view(np.bool_), out=flags.view(np.bool_)))
 
     def _unpacked(self, device: torch.device) -> Tensor:
         """[N, V] bool, the table without its row 0; where there is an accelerator the bits are spread out there."""

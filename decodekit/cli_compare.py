@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -100,7 +101,7 @@ def _bar(total: int) -> Any:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     if not sys.stderr.isatty():
-        return None
+        return _lines(total)
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     bar = Progress(*columns, console=Console(stderr=True), transient=True)
     name = bar.add_task("", total=total)
@@ -110,6 +111,22 @@ def _bar(total: int) -> Any:
         bar.update(name, completed=done, description=said[:60])
         if done >= total:
             bar.stop()
+
+    return tell
+
+
+def _lines(total: int) -> Any:
+    """A function that says ten times in a run how far it is, and about how long the rest takes."""
+    begun, said_at = time.monotonic(), [0, 0]  # tenths that were told; units that an earlier run had done
+
+    def tell(done: int, said: str) -> None:
+        if not said_at[1]:
+            said_at[1] = done
+        if 10 * done // total > said_at[0]:
+            said_at[0] = 10 * done // total
+            fresh = max(1, done - said_at[1] + 1)
+            left = (time.monotonic() - begun) / fresh * (total - done)
+            typer.echo(f"{done} of {total} calls, about {left:.0f} s left ({said[:60]})", err=True)
 
     return tell
 

@@ -120,6 +120,14 @@ def _diffusion(console: Console) -> None:
     many = dk.generate("zoo:masked", prompt, strategy="threshold(tau=0.9)", max_tokens=48)
     _say(console, "one at a time", f"{one.cost.rounds:3d} rounds  {one.text}")
     _say(console, "threshold 0.9", f"{many.cost.rounds:3d} rounds  {many.text}")
+    held = dk.generate(
+        "zoo:masked",
+        prompt,
+        strategy="ete(explore=1, gap=8, absorb=1.0, block=48)",
+        constraint=dk.json_schema(JSON_SCHEMAS["order"]),
+        max_tokens=48,
+    )
+    _say(console, "under its schema", f"{held.cost.rounds:3d} rounds  {held.text}")
     _say(console, "note", "a small model: of ten records it fills seven without a mistake (see its card)")
     demo_diffusion.canvas(console, _say)
 

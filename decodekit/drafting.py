@@ -26,8 +26,10 @@ class Draft:
     context: int | None
 
 
-def opened(run: Run, draft: object, scorer: Any, asking: str) -> Draft:
+def opened(run: Run, draft: object, scorer: Any, asking: str, instead: str = "") -> Draft:
     """The draft that the plugin `asking` was given, with the tokens of the target; `scorer` computes its logits.
+
+    instead: what else a user with other tokens can do, for the message.
 
     Raises:
         CompositionError: it is no causal model, has other tokens, or `scorer` is no scorer.
@@ -38,7 +40,7 @@ def opened(run: Run, draft: object, scorer: Any, asking: str) -> Draft:
     if not same_tokens(model, run.model):
         raise CompositionError(
             f"{asking}: the draft {model.name!r} has other tokens ({model.vocab}) than the target "
-            f"{run.model.name!r} ({run.model.vocab}); choose a draft with the tokenizer of the target"
+            f"{run.model.name!r} ({run.model.vocab}); choose a draft with the tokenizer of the target{instead}"
         )
     if scorer is None:
         return Draft(model.reader(run.cost, "draft"), model.vocab, model.context)

@@ -11,6 +11,7 @@ chain), restricted to accepted canvases: the text is accepted, and nothing but e
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import torch
@@ -26,7 +27,9 @@ from decodekit.rows import NONE, Rows
 _Z, _DRAWN = "canvas.z", "canvas.drawn"
 """Columns: [R] log of the accepted mass after the last commit; [R] joint draws so far."""
 
-_WAYS: Final = "use regex, choice, template, all_of of these, or a json_schema of bounded depth; or a causal model"
+_WAYS: Final = (
+    "use regex, choice, template, all_of of these, a json_schema of bounded depth, or a Lark cfg; or a causal model"
+)
 
 
 def held(run: Run) -> Held:
@@ -37,7 +40,7 @@ def held(run: Run) -> Held:
     """
     if len(run.limits) == 1 and hasattr(run.limits[0], "lattice"):
         return Held(run.limits[0].lattice(run), run)
-    found: Lattice | None = default("constraint.lattice")(run.limits, run)
+    found: Lattice | Callable[[int], Lattice] | None = default("constraint.lattice")(run.limits, run)
     if found is None:
         raise CompositionError(f"cells of a canvas are filled in any order, which takes a finite automaton; {_WAYS}")
     return Held(found, run)
@@ -46,8 +49,11 @@ def held(run: Run) -> Held:
 class Held:
     """The automaton on the rows of a run; what it keeps of a row is in columns of the rows."""
 
-    def __init__(self, lattice: Lattice, run: Run) -> None:
-        self._lattice = lattice
+    def __init__(self, lattice: Lattice | Callable[[int], Lattice], run: Run) -> None:
+        """`lattice`: itself, or, where it depends on that, a function of the most cells of a canvas."""
+        self._made = lattice if callable(lattice) else None
+        if not callable(lattice):
+            self._lattice = lattice
         self._eos = torch.tensor(run.eos, dtype=torch.int64, device=run.model.device)
 
     def fits(self, rows: Rows, given: Tensor) -> None:
@@ -56,6 +62,8 @@ class Held:
         Raises:
             ConstraintError: too few cells, or what a template gives contradicts the constraint.
         """
+        if self._made is not None:
+            self._lattice = self._made(max(1, int((rows.limit - rows.start).max())))
         nothing = Proposal(rows.n[:, None], torch.full_like(rows.n[:, None], NONE))
         cells = self._cells(rows, nothing, given, torch.zeros_like(rows.n[:, None], dtype=torch.bool))
         none = torch.zeros(len(rows), 1, self._lattice.table.shape[1], dtype=torch.float64, device=rows.device)

@@ -34,6 +34,11 @@ def main() -> None:
     filled = dk.generate("zoo:sums", "a=3,b={mask},sum=1{mask};\na={mask},b=2,sum=04;\n")
     print("\nfilled in:", filled.text.split())
 
+    strict = r"(a=3,b=\d,sum=1\d;\n){4}"  # exact over the whole canvas, in whatever order its cells are filled
+    for spec in ("threshold(block=16, sample=True)", "ete(explore=4, gap=12, absorb=1.0, block=16, sample=True)"):
+        held = dk.generate("zoo:sums", sums.PROMPT, strategy=spec, constraint=dk.regex(strict), seed=7)
+        print(f"under a constraint: {held.cost.rounds:2d} rounds {held.text.split()}")
+
     draft = "canvas_draft(draft='zoo:masked', k=5) | greedy"
     plain, fast = (dk.generate("zoo:base", PROMPT, strategy=s, max_tokens=60) for s in ("greedy", draft))
     passes = plain.cost.calls, fast.cost.models["target"].calls

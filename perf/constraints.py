@@ -49,9 +49,29 @@ WIDE = {
     "required": [f"property_{i}" for i in range(0, 100, 2)],
     "additionalProperties": False,
 }
+OPEN = {
+    "type": "object",
+    "properties": {
+        "a": {"type": "string"},
+        "n": {"type": "number", "minimum": 0},
+        "p": {"type": "string", "pattern": "^[a-z]+[0-9]*$"},
+        "q": {"type": "string", "pattern": "[0-9]{3}"},
+    },
+    "required": ["a"],
+    "not": {"required": ["b"]},
+}
+LOOSE = {"a": "hello world this", "n": 12.5, "p": "abc12", "q": "tel 123 here", "extra": {"x": [1, 2, "three"]}}
 RECORDS = [{"name": "Ada Park", "age": 36, "kind": "cat"}] * 9
 TEXTS: dict[str, tuple[Any, str]] = {
     "json_schema": (dk.json_schema(SCHEMA), json.dumps(RECORDS, separators=(",", ":"))),
+    "json_schema machine": (
+        dk.json_schema(SCHEMA, engine="machine"),
+        json.dumps(RECORDS, separators=(",", ":")),
+    ),
+    "json_schema machine, open": (
+        dk.json_schema(OPEN, engine="machine", lenient=True),
+        json.dumps(LOOSE, separators=(",", ":")),
+    ),
     "regex": (
         dk.regex(r"[a-z.]{1,20}@[a-z]{2,12}\.(com|org) on [0-9]{4}-[0-9]{2}-[0-9]{2}"),
         "ada.park@example.org on 2024-05-17",
@@ -110,10 +130,12 @@ def processors(tokenizer: Any, vocabulary: Vocabulary, eos: int) -> dict[str, Ca
     return {**out, "xgrammar": lambda: Theirs(made)}
 
 
-def measured(contenders: dict[str, Callable[[], object]]) -> dict[str, tuple[list[float], list[float]]]:
+def measured(
+    contenders: dict[str, Callable[[], object]], repeats: int = REPEATS
+) -> dict[str, tuple[list[float], list[float]]]:
     """Seconds on the processor, of this thread and of all, of interleaved repeats."""
     out: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in contenders}
-    for turn in range(REPEATS + 1):
+    for turn in range(repeats + 1):
         for name, run in contenders.items():
             begun, every = time.thread_time(), time.process_time()
             run()
@@ -178,6 +200,40 @@ def per_token(tokenizer: Any, vocabulary: Vocabulary) -> list[dict[str, object]]
     return out
 
 
+def half_billion(tokenizer: Any, vocabulary: Vocabulary, tokens: int = 8) -> list[dict[str, object]]:
+    """The same against our own loop without a constraint, with a random model of the size of the smallest in use."""
+    torch.manual_seed(0)
+    eos = int(tokenizer.convert_tokens_to_ids("<|endoftext|>"))
+    sizes = {"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14}
+    config = LlamaConfig(vocab_size=len(vocabulary), eos_token_id=eos, num_key_value_heads=2, **sizes)
+    config.tie_word_embeddings = True
+    model = LlamaForCausalLM(config).eval()
+    rule, out = dk.json_schema(SCHEMA), []
+    for batch in BATCHES:
+        prompts = [[11 + i, 5, 8] for i in range(batch)]
+        kinds: dict[str, tuple[str, Any]] = {
+            "free": ("sample", None),
+            "sample": ("sample", rule),
+            "mask": ("mask", rule),
+        }
+        contenders: dict[str, Callable[[], object]] = {}
+        for name, (strategy, limit) in kinds.items():
+            more: dict[str, Any] = {} if limit else {"eos": ()}
+            made = dk.Decoder(
+                (model, tokenizer), strategy, limit, max_tokens=tokens, trace=False, batch_size=batch, **more
+            )
+            contenders[name] = partial(made.generate, prompts)
+        times = measured(contenders, 3)
+        for name, one in times.items():
+            ratios = sorted(a / b for a, b in zip(one[0], times["free"][0], strict=True))
+            found: dict[str, object] = {"what": "per token, 0.5B", "batch": batch, "contender": name}
+            found["ms"] = round(1000 * statistics.median(one[0]) / tokens, 2)
+            found["over free"] = {"median": round(statistics.median(ratios), 3), "from": ratios[0], "to": ratios[-1]}
+            out.append(found)
+            print(out[-1], flush=True)
+    return out
+
+
 def asked(name: str, vocabulary: Vocabulary) -> dict[str, object]:
     """Microseconds of a check along a text (its own token, and others), of a mask, and of compiling."""
     kind, text = TEXTS[name]
@@ -203,7 +259,16 @@ def asked(name: str, vocabulary: Vocabulary) -> dict[str, object]:
             cursor.mask()
             masks.append(time.perf_counter() - begun)
         cursor.advance(token)
-    micro = {"check own": own, "check other": other, "mask": masks or [float("nan")]}
+    again = list[float]()
+    second = compiled.start()
+    for at, token in enumerate(tokens):
+        if name != "canonical" and at % 4 == 0 and at < 24:
+            begun = time.perf_counter()
+            second.mask()
+            again.append(time.perf_counter() - begun)
+        second.advance(token)
+    nothing = [float("nan")]
+    micro = {"check own": own, "check other": other, "mask": masks or nothing, "mask again": again or nothing}
     found = {key: round(1e6 * statistics.median(value), 2) for key, value in micro.items()}
     return {
         "what": "engine",
@@ -259,6 +324,7 @@ def main() -> None:
     rows += [forks(vocabulary), fitting()]
     print(rows[-3:], flush=True)
     rows += per_token(tokenizer, vocabulary)
+    rows += half_billion(tokenizer, vocabulary)
     note = (
         "medians; 'over free': paired runs, constrained over unconstrained time of the same loop; batch of `batch` rows"
     )

@@ -110,6 +110,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=20)
     parser.add_argument("--name", default="trace")
     given = parser.parse_args()
+    torch.set_num_threads(1)
     dtype = torch.float32 if given.device == "cpu" else torch.bfloat16
     hf = model(given.device, dtype)
     size = sum(p.numel() for p in hf.parameters())

@@ -126,7 +126,7 @@ class Verifier:
     def _verify(self, rows: Rows, ask: Proposal, logp: Tensor) -> tuple[Tensor, Tensor]:
         """([R, K] the guess taken or NONE, [R, K] what is written then); undefined where nothing is guessed."""
         options, p = self.options, logp.exp()
-        siblings = getattr(ask, "siblings", None)  # [R, C] in a step of a tree, where K is 1
+        siblings = ask.siblings  # [R, C] in a step of a tree, where K is 1
         guesses = ask.guess[..., None] if siblings is None else siblings[:, None]  # [R, K, C]
         q = None if ask.logq is None else ask.logq.double().exp().nan_to_num(0.0)  # [R, K, V]
         if options.coupling == "noise":

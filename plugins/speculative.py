@@ -48,7 +48,7 @@ class Speculative:
 
     def bind(self, run: Run) -> Drafter:
         """Open the draft model and compare vocabularies; runs neither model."""
-        draft = opened(run, self.draft, self.scorer, "speculative")
+        draft = opened(run, self.draft, self.scorer, "speculative", ", or translated(draft), which goes through text")
         pace = None
         if self.adapt:
             pace = Pace(self.k, cost_ratio(run.open(self.draft), run.model) if self.cost is None else self.cost)

@@ -6,19 +6,16 @@ matched last. The second runs along in parallel, so nothing is ever read twice; 
 
 from __future__ import annotations
 
-import heapq
-from itertools import count
 from typing import Any, Final
 
 from decodekit.constraints.engines.lark_future import Future
 from decodekit.constraints.engines.lark_layers import Indented, Plain
 from decodekit.constraints.engines.lark_scanner import Place
+from decodekit.constraints.engines.lark_search import ended, searched
 from decodekit.constraints.engines.lark_tables import Stack, Tables
 
 SPOTS: Final = 200_000
 """How many spots are kept to be found again."""
-SEARCH: Final = 3_000
-"""How many spots are looked at for a completion, before a text counts as possible."""
 
 
 class Spot:
@@ -54,6 +51,8 @@ class Reader:
         self.unknown = 0
         self._spots: dict[Any, Spot] = {}
         self._names: dict[Any, frozenset[str]] = {}
+        self._taken: dict[Any, bool] = {}
+        self._direct = not self.counts and not tables.reach
         self._root = Stack(tables.first_state, None, 0)
 
     def first(self) -> Spot:
@@ -100,6 +99,8 @@ class Reader:
         place = spot.place.step(byte)
         if place is None:  # the lexeme is over, where it matched last
             return None if spot.other is None else self.read(spot.other, byte)
+        if self._direct and not place.keep and (place.hit is None or not place.hit[0]):
+            return self._plainly(spot, place, byte)
         count = self.layer.count(place, spot.count, byte) if self.counts else -1
         recent = spot.recent + bytes([byte]) if self.tables.reach or place.keep or place.hit else b""
         if place.hit is not None:
@@ -110,6 +111,25 @@ class Reader:
             return other
         kept = self.tables.reach + place.keep
         return self._spot(spot.stack, spot.layer, place, other, recent[-kept:] if kept else b"", count)
+
+    def _plainly(self, spot: Spot, place: Place, byte: int) -> Spot | None:
+        """:meth:`_read` where only stack and place matter, as mostly."""
+        stack = spot.stack
+        if place.hit is None:
+            other = None if spot.other is None else self.read(spot.other, byte)
+        else:
+            name = place.hit[1]
+            if name not in stack.ended:
+                stack.ended[name] = self._committed(spot, place.hit, b"", -1)
+            other = stack.ended[name]
+        if place.dead:
+            return other
+        if other is not None and other.begun:
+            other = self._without(other, place.entries)
+        found: Spot | None = stack.spots.get((place, other))
+        if found is None:
+            found = stack.spots[place, other] = Spot(stack, None, place, True, other, b"", -1)
+        return found
 
     def _committed(self, spot: Spot, hit: tuple[int, str], recent: bytes, count: int) -> Spot | None:
         """The spot if the lexeme ends with the match `hit`, after the bytes read since."""
@@ -176,18 +196,22 @@ class Reader:
 
     def takes(self, stack: Stack, layer: Any, place: Place, count: int) -> bool:
         """Whether some text completes an open lexeme that has not matched before, and that nothing waits for."""
+        if self.future.clear and self.future.plain and not self.counts:  # then all that counts is what is accepted
+            key = (self.tables.accepted(stack), place)
+            found = self._taken.get(key)
+            if found is None:
+                found = self._taken[key] = self.layer.finds(stack, layer, place, count, self._onward)
+            return found
         if self.future.clear:
             return self.layer.finds(stack, layer, place, count, self._onward)
         return self.alive(self._spot(stack, layer, place, None, b"", count))
 
     def _alive(self, spot: Spot) -> bool:
-        if not self._hopeful(spot):
-            return False
         if not self.future.clear:
-            return self._searched(spot)
+            return self.hopeful(spot) and self._searched(spot)
         if not spot.begun:
             return self._onward(spot.stack)
-        if self.layer.finds(spot.stack, spot.layer, spot.place, spot.count, self._onward):
+        if self.takes(spot.stack, spot.layer, spot.place, spot.count):
             return True
         other = spot.other
         if other is None or not self.alive(other):
@@ -195,11 +219,11 @@ class Reader:
         simple = not other.begun and self.future.follows(spot.place, other.stack)
         return simple or self._searched(spot)
 
-    def _hopeful(self, spot: Spot) -> bool:
+    def hopeful(self, spot: Spot) -> bool:
         """Whether the lexemes that are open could be taken; what comes after them is left out of sight."""
         if not spot.begun or self.layer.finds(spot.stack, spot.layer, spot.place, spot.count, None):
             return True
-        return spot.other is not None and self._hopeful(spot.other)
+        return spot.other is not None and self.hopeful(spot.other)
 
     def _onward(self, stack: Stack) -> bool:
         """Whether the parser can come to an end."""
@@ -208,29 +232,12 @@ class Reader:
         return stack.completed
 
     def _searched(self, spot: Spot) -> bool:
-        """Whether some text leads to the end, byte by byte; lower stacks first. True too where the bound is met."""
-        tick, came = count(), dict[Spot, Spot | None]({spot: None})
-        open_: list[tuple[int, int, Spot]] = [(0, next(tick), spot)]
-        while open_:
-            cost, _, here = heapq.heappop(open_)
-            if here.fate or self.final(here):
-                back: Spot | None = here
-                while back is not None:
-                    back.fate, back = True, came[back]
-                return True
-            if here.fate is False:
-                continue
-            for byte in self.bytes_of(here):
-                after = self.read(here, byte)
-                if after is not None and after not in came and self._hopeful(after):
-                    came[after] = here
-                    heapq.heappush(open_, (cost + 1 + 2 * (after.stack.height - here.stack.height), next(tick), after))
-            if len(came) > SEARCH:
-                self.unknown += 1
-                return True
-        for here in came:
-            here.fate = False
-        return False
+        """Whether some text leads to the end, byte by byte. True too where the bound is met."""
+        return searched(self, spot)
+
+    def ending(self, state: Spot) -> bytes | None:
+        """A text that completes a spot; None where none is near."""
+        return ended(self, state)
 
     def bytes_of(self, spot: Spot) -> list[int]:
         """One byte of each class that the spot tells apart."""

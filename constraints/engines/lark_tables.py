@@ -41,6 +41,7 @@ class Stack:
     completed: bool | None = None
     waiting: int = 0
     spots: dict[Any, Any] = field(default_factory=dict)
+    ended: dict[str, Any] = field(default_factory=dict)
 
     def push(self, state: int) -> Stack:
         """One state more."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final, Literal
 
+from decodekit.constraints.json_source import step_of
 from decodekit.constraints.schemas.formula import KINDS
 from decodekit.constraints.schemas.machine import JsonMachine
 from decodekit.constraints.schemas.patterns import automaton
@@ -101,8 +102,7 @@ def schemas(node: Any, pointer: str = "#", named: bool = False) -> Iterator[tupl
             yield pointer, node
         for key, one in node.items():
             if named or key not in DATA:
-                step = str(key).replace("~", "~0").replace("/", "~1")
-                yield from schemas(one, f"{pointer}/{step}", key in NAMED and not named)
+                yield from schemas(one, f"{pointer}{step_of(key)}", key in NAMED and not named)
 
 
 def late(document: Document) -> list[str]:

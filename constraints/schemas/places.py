@@ -10,6 +10,7 @@ import referencing
 import referencing.exceptions
 import referencing.jsonschema
 
+from decodekit.constraints.json_source import step_of
 from decodekit.errors import ConstraintError
 
 REGISTRY: Any = importlib.import_module("jsonschema_specifications").REGISTRY  # typed nowhere
@@ -33,7 +34,7 @@ class Place:
 
     def below(self, schema: Any, *steps: object) -> Place:
         """A schema inside this one."""
-        pointer = self.pointer + "".join("/" + str(one).replace("~", "~0").replace("/", "~1") for one in steps)
+        pointer = self.pointer + "".join(map(step_of, steps))
         return Place(schema, pointer, self.resolver, self.draft).entered()
 
     def entered(self) -> Place:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
@@ -29,6 +30,8 @@ class StringRules:
         self.checks = list[tuple[Callable[[str], bool | None], bool]]()
         for node in (arena.nodes[part] for part in thread):
             self._take(node)
+        self._allowed: list[bytes] = sorted(self.allowed or ())
+        self._banned: list[bytes] = sorted(self.banned)
         self._alive: dict[State, bool] = {}
         self._settle(longest)
 
@@ -66,6 +69,7 @@ class StringRules:
         self.allowed = None
         kept = frozenset(word for word in words if self.holds(word))
         self.allowed, self.banned, self.parts, self.checks = kept, frozenset(), [], []
+        self._allowed, self._banned = sorted(kept), []
         self.low, self.high = 0, None
 
     def holds(self, text: bytes) -> bool:
@@ -102,11 +106,11 @@ class StringRules:
                 count = self.low
         if word is not None:
             word += bytes([byte])
-            if not any(one.startswith(word) for one in self.allowed or ()):
+            if not _begun(self._allowed, word):
                 return None
         if ban is not None:
             ban += bytes([byte])
-            if not any(one.startswith(ban) for one in self.banned):
+            if not _begun(self._banned, ban):
                 ban = None
         moved = list[int]()
         for (part, sign), here in zip(self.parts, states, strict=True):
@@ -179,3 +183,9 @@ class StringRules:
             after = {one[len(ban)] for one in self.banned if one.startswith(ban) and len(one) > len(ban)}
             out |= after | {byte + 1 for byte in after if byte < 0xFF}
         return sorted(out)
+
+
+def _begun(words: list[bytes], head: bytes) -> bool:
+    """Whether one of the words, which are in order, begins with `head`."""
+    at = bisect_left(words, head)
+    return at < len(words) and words[at].startswith(head)

@@ -32,8 +32,9 @@ def _state() -> Any:
 
 def here(runner: Runner, folder: Path, *, resume: bool = False, tell: Tell = None) -> bool:
     """Run in this process; under `accelerate launch` each process does its share. True in the one that reports."""
+    begun = len(store.read(folder)[1])  # units that an earlier run has done
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        for number, unit in enumerate(runner.run(folder, resume=resume), 1):
+        for number, unit in enumerate(runner.run(folder, resume=resume), begun + 1):
             if tell:
                 tell(number, unit.key)
         return True
@@ -44,7 +45,9 @@ def here(runner: Runner, folder: Path, *, resume: bool = False, tell: Tell = Non
     shared = runner.run(folder, worker=state.process_index, workers=state.num_processes)
     for number, unit in enumerate(shared, 1):
         if tell and state.is_main_process:
-            tell(min(number * state.num_processes, len(runner.units)), unit.key)
+            tell(min(begun + number * state.num_processes, len(runner.units)), unit.key)
+    if tell and state.is_main_process:
+        tell(len(runner.units), "")
     state.wait_for_everyone()
     return bool(state.is_main_process)
 

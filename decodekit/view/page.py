@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import jinja2
 
+from decodekit.view.colours import COLOURS
 from decodekit.view.story import Shown, Story, scaled
 
 _ENVIRONMENT: Final = jinja2.Environment(loader=jinja2.PackageLoader("decodekit.view"), autoescape=True)
@@ -52,14 +53,14 @@ def tokens_html(story: Story, sample: Shown, colour: str = "surprise", choice: S
     its `data-v`, in this order, for a script that changes the colour.
     """
     every = {name: scaled(story, sample, name) for name in dict.fromkeys([colour, *choice])}
-    telling = story.telling()
+    named = dict.fromkeys([*(name for name in COLOURS if name != "canonical"), *story.telling])
     rows = [
         {
             "token": token,
             "shares": " ".join(_number(every[name][i]) or "-" for name in choice),
             "share": _number(every[colour][i]),
             "odd": token.values.get("canonical") == 1.0,
-            "values": {name: _said(value) for name in telling if (value := token.values[name]) is not None},
+            "values": {name: _said(value) for name in named if (value := token.values.get(name)) is not None},
             "others": [(text, f"{100 * p:.1f} %", round(100 * p)) for text, p in token.others],
         }
         for i, token in enumerate(sample.tokens)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -73,10 +74,18 @@ class Story:
 
     def spread(self, colour: str) -> tuple[float, float]:
         """The coldest and the hottest value of a colour."""
-        known = [v for s in self.samples for t in s.tokens if (v := t.values.get(colour)) is not None]
-        low, high = (min(known), max(known)) if known else (0.0, 0.0)
-        return (high, low) if colour in self.falls else (low, high)
+        return self._spreads.get(colour, (0.0, 0.0))
 
+    @cached_property
+    def _spreads(self) -> dict[str, tuple[float, float]]:
+        found = {}
+        for name in self.colours:
+            known = [v for s in self.samples for t in s.tokens if (v := t.values.get(name)) is not None]
+            low, high = (min(known), max(known)) if known else (0.0, 0.0)
+            found[name] = (high, low) if name in self.falls else (low, high)
+        return found
+
+    @cached_property
     def telling(self) -> list[str]:
         """Colours that differ anywhere, each once where several say the same."""
         seen = dict[tuple[float | None, ...], str]()

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from decodekit.compare import compare, store
+from decodekit.compare import compare, parallel, store
 from decodekit.compare.plan import Arm, plan_of
 from decodekit.compare.runner import Runner
 from decodekit.errors import DecodekitError, OptionError, SpecError, UnknownPlugin
@@ -116,6 +116,15 @@ def test_killed_and_resumed_ten_times_nothing_is_lost_or_doubled(run: tuple[Path
             os.truncate(part, max(0, part.stat().st_size - rng.randrange(1, 400)))
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
     assert same(run[0], out)
+
+
+def test_progress_of_a_resumed_run_counts_what_is_done(tmp_path: Path) -> None:
+    runner = Runner(plan_of(["zoo:base"], ["sql(limit=3)"], ["greedy"], batch=1))
+    for _ in runner.run(tmp_path / "out"):
+        break
+    told: list[int] = []
+    assert parallel.here(runner, tmp_path / "out", resume=True, tell=lambda done, said: told.append(done))
+    assert told == [2, 3]
 
 
 def test_another_manifest_is_refused_and_the_field_named(run: tuple[Path, Any]) -> None:

@@ -80,6 +80,7 @@ def test_a_profile_counts_what_the_trace_has() -> None:
     starts = {0: len(found[0].prompt.tokens), 1: len(found[1].prompt.tokens)}
     first = [trace["position"][accepted & (trace["group"] == g)].min() - starts[g] for g in (0, 1)]
     assert first == [0, 0]
+    assert told["count"] == [2.0] * 12  # two answers of twelve tokens, by their own positions
     plain = telling.profile(dk.generate("zoo:base", ["Ada"], max_tokens=6, eos=()))
     assert (plain["rounds"], plain["tokens"], plain["tried"]) == (6, 6, [])
 

@@ -60,6 +60,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "predicate": {"fn": lambda text: set(text) <= set("abtru")},
     "speculative": {"draft": DRAFT, "k": 2},
     "tree": {"draft": DRAFT, "branch": (2, 1)},
+    "translated": {"draft": DRAFT, "k": 2},
     "ngram": {"n": 2, "least": 1, "k": 2},
     "suffix": {"corpus": [[1, 2, 3, 1, 2]], "k": 2, "least": 1},
     "first_of": {"proposers": (load("ngram")(least=1, k=2), load("speculative")(DRAFT, k=1))},

@@ -78,7 +78,7 @@ GRAMMARS: dict[str, tuple[str, str, int, dict[str, Any]]] = {
     "optional end": ('start: a* [b]\na: "x" "y"\nb: "x"', "xy", 7, {}),
     "flags": ('start: A "b"\nA: /a.c/s | /x y/x', "axyc\nb", 5, {}),
     "shifts for ever": ('start: l\nl: "x" l "x" |', "x", 6, {}),
-    "palindromes": ('start: p\np: "a" p "a" | "b" p "b" | "c" |', "abc", 6, {}),
+    "palindromes": ('start: p\np: "a" p "a" | "b" p "b" | "c" |', "abc", 5, {}),
     "dangling else": ('start: s\ns: "i" s | "i" s "e" s | "a"', "iea", 7, {}),
     "no precedence": ('start: e\ne: e "+" e | "n" | "(" e ")"', "n+()", 6, {}),
     "shift or end": ('start: l "y" | "z"\nl: "x" l "x" | "w"?', "xyzw", 6, {}),

@@ -37,11 +37,60 @@ SCHEMAS = st.recursive(
         ),
         st.fixed_dictionaries({"type": st.just("array"), "items": inner, "minItems": st.integers(-1, 5)}),
         st.fixed_dictionaries({"anyOf": st.lists(inner, max_size=3)}),
+        st.fixed_dictionaries({"oneOf": st.lists(inner, min_size=1, max_size=3), "if": inner, "then": inner}),
+        st.fixed_dictionaries({"uniqueItems": st.booleans(), "contains": inner, "maxItems": st.integers(0, 3)}),
+        st.fixed_dictionaries({"propertyNames": inner, "unevaluatedProperties": inner, "minProperties": st.just(1)}),
+        st.fixed_dictionaries(
+            {"patternProperties": st.dictionaries(PATTERNS, inner, max_size=2), "required": st.just(["a"])}
+        ),
         st.fixed_dictionaries({"type": st.just("string"), "pattern": PATTERNS, "minLength": st.integers(0, 99)}),
         st.fixed_dictionaries({"type": st.just("number"), "multipleOf": st.floats(-2, 2), "maximum": st.integers()}),
         st.fixed_dictionaries({"$ref": st.sampled_from(["#", "#/properties/a", "#/nowhere", "x"]), "not": inner}),
     ),
     max_leaves=6,
+)
+
+
+parts = st.lists(
+    st.sampled_from(
+        [
+            "start",
+            "x",
+            "A",
+            "B",
+            "(",
+            ")",
+            "[",
+            "]",
+            "|",
+            "?",
+            "*",
+            "+",
+            "~2",
+            "~1..3",
+            '"a"',
+            '"if"i',
+            "/a+/",
+            "/b|ab/",
+            "->",
+            "%",
+        ]
+    ),
+    max_size=7,
+).map(" ".join)
+GRAMMARS = st.one_of(
+    st.lists(
+        st.one_of(
+            st.builds("{}: {}".format, st.sampled_from(["start", "x", "?x", "!y", "x{a}", "A", "B.2", "_C"]), parts),
+            st.builds("A: /{}/".format, PATTERNS),
+            st.sampled_from(
+                ["%ignore / +/", "%import common.INT", "%import nowhere.X", "%declare D", "%override x: A", "//"]
+            ),
+        ),
+        min_size=1,
+        max_size=5,
+    ).map("\n".join),
+    st.text(st.sampled_from('start:xA"/|()[]*+?~\n \\%'), max_size=25),
 )
 
 
@@ -65,7 +114,8 @@ def tried(make: Any) -> None:
             assert kind.judge(read.decode())
     except ConstraintError as error:
         said = str(error)
-    assert said is None or ("\n" not in said and len(said) > 10), said
+    assert said is None or len(said) > 10, said
+    assert said is None or "\n" not in said or "^" in said.splitlines()[-1], said  # a grammar's line, and a caret
 
 
 short = settings(
@@ -74,11 +124,13 @@ short = settings(
 
 
 UNTIL: dict[str, float] = {}
+KINDS = 4
+"""Patterns, schemas, templates, grammars: each gets its share of the seconds."""
 
 
 def timed(what: str, make: Any) -> None:
-    if SECONDS and time.monotonic() > UNTIL.setdefault(what, time.monotonic() + SECONDS / 3):
-        pytest.skip(f"{SECONDS / 3:g} seconds are up and nothing was found")
+    if SECONDS and time.monotonic() > UNTIL.setdefault(what, time.monotonic() + SECONDS / KINDS):
+        pytest.skip(f"{SECONDS / KINDS:g} seconds are up and nothing was found")
     tried(make)
 
 
@@ -88,16 +140,22 @@ def test_patterns(pattern: str, engine: Any) -> None:
     timed("patterns", lambda: dk.regex(pattern, engine=engine))
 
 
-@given(SCHEMAS)
+@given(SCHEMAS, st.sampled_from(["auto", "machine"]), st.sampled_from([None, 3]), st.sampled_from(["schema", None]))
 @short
-def test_schemas(schema: Any) -> None:
-    timed("schemas", lambda: dk.json_schema(schema))
+def test_schemas(schema: Any, engine: Any, most: int | None, order: Any) -> None:
+    timed("schemas", lambda: dk.json_schema(schema, engine=engine, max_string=most, max_items=most, order=order))
 
 
 @given(st.text(st.sampled_from("a{}x b"), max_size=12), PATTERNS)
 @short
 def test_templates(text: str, pattern: str) -> None:
     timed("templates", lambda: dk.template(text, {"x": dk.regex(pattern)}))
+
+
+@given(GRAMMARS)
+@short
+def test_grammars(grammar: str) -> None:
+    timed("grammars", lambda: dk.cfg(grammar))
 
 
 HOSTILE = [

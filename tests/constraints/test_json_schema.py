@@ -316,6 +316,7 @@ def test_what_means_nothing_is_said_once_and_not_if_lenient(tools: ModuleType) -
         ({"type": "object", "maxProperties": 1, "required": ["a", "b"]}, "no value satisfies"),
         ({"type": "number", "minimum": 3, "exclusiveMaximum": 3}, "no value satisfies"),
         ({"type": "string", "minLength": 4, "maxLength": 3}, "no value satisfies"),
+        ({"patternProperties": {"\n": {"anyOf": []}}}, r"at #/patternProperties/\\n/anyOf, \[\] should"),
     ],
 )
 def test_bad_schemas(schema: Any, said: str, tools: ModuleType) -> None:

@@ -182,7 +182,7 @@ def test_spelling_is_shown_token_by_token() -> None:
     )
     verdicts = canonicality_of(load("zoo:base").tokenizer)
     one, seen = story(found.trace), 0
-    assert "canonical" in one.telling()
+    assert "canonical" in one.telling
     for sample in one.samples:
         ids = found.samples[sample.group].tokens
         body = ids[:-1] if sample.finish == "eos" else ids
