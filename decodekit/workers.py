@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import atexit
 import multiprocessing
+import sys
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.pool import Pool
 from multiprocessing.synchronize import Semaphore
 from typing import Any, Final
+
+from decodekit.errors import OptionError
 
 _POOLS: Final[dict[tuple[Any, int], Pool]] = {}  # kept from call to call: starting a process takes about a second
 
@@ -39,6 +42,7 @@ def _ready(up: Semaphore, fn: Callable[[str], Any]) -> None:
 def _pool(fn: Callable[[str], Any], workers: int) -> Pool:
     found = _POOLS.get((fn, workers))
     if found is None:
+        _importable(fn)
         if not _POOLS:
             atexit.register(_end_all)
         context = multiprocessing.get_context("spawn")  # a forked copy of a process with threads can hang
@@ -47,6 +51,17 @@ def _pool(fn: Callable[[str], Any], workers: int) -> Pool:
         for _ in range(workers):
             up.acquire()
     return found
+
+
+def _importable(fn: Callable[[str], Any]) -> None:
+    """A process that cannot import the function dies, and would be replaced by another one for ever."""
+    module = str(getattr(fn, "__module__", None) or type(fn).__module__)
+    top = module.partition(".")[0]
+    if top != "__main__" and all(finder.find_spec(top, None) is None for finder in sys.meta_path):
+        raise OptionError(
+            f"workers: {module!r} cannot be imported by another process, for it is not on sys.path; move the function "
+            "into a module that is, or give workers=0"
+        )
 
 
 def _end(fn: Callable[[str], Any], workers: int) -> None:
