@@ -23,7 +23,6 @@ from decodekit.testing import checks_for
 from decodekit.testing.conformance import Check
 from decodekit.testing.harness import run
 from decodekit.testing.tables import TableModel
-from decodekit.testing.toy import ToyConstraint
 
 Law = dict[int, list[float]]
 Rule = Callable[[Law], list[int]]
@@ -279,8 +278,6 @@ def test_what_cannot_work_is_refused_in_a_sentence() -> None:
     for name in ("factor", "entropy_bounded", "unmask", "dream", "wino"):
         with pytest.raises(CompositionError, match=name):
             run(name, TableModel(), [[1]])
-        with pytest.raises(CompositionError, match=name):
-            run(name, TableModel(masked=True), [[1]], constraint=ToyConstraint())
         blind = TableModel(masked=True)
         blind.mask = None
         with pytest.raises(CompositionError, match="no mask token"):
