@@ -13,7 +13,6 @@ from decodekit.plugins.threshold import Threshold
 from decodekit.testing.harness import run
 from decodekit.testing.oracle import FALSE_ALARM, chi_square
 from decodekit.testing.tables import TableModel
-from decodekit.testing.toy import ToyConstraint
 
 
 def by_hand(
@@ -106,8 +105,6 @@ def test_sampled_one_cell_a_round_is_an_exact_draw_in_the_order_of_confidence() 
 def test_what_it_cannot_work_with_is_refused_in_a_sentence() -> None:
     with pytest.raises(CompositionError, match="threshold"):
         run("threshold", TableModel(), [[1]])
-    with pytest.raises(CompositionError, match="threshold"):
-        run("threshold", TableModel(masked=True), [[1]], constraint=ToyConstraint())
     with pytest.raises(OptionError, match="tau"):
         Threshold(tau=-0.1)
     with pytest.raises(OptionError, match="block"):
