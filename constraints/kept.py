@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import fields, is_dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from decodekit.constraints.base import Bound, vocabulary_for
 from decodekit.constraints.cursor import Compiled
 from decodekit.constraints.vocabulary import Vocabulary
 from decodekit.kit import Run
 
+T = TypeVar("T")
 KEPT: Final = 32
 """Compiled constraints that are kept for a vocabulary; the one not used for the longest time goes first."""
 PATH: Final = 1024
@@ -42,12 +43,14 @@ def compiled(constraint: Kind, vocabulary: Vocabulary) -> Compiled:
         key = meaning(constraint)
     except _Unknown:
         return constraint.compile(vocabulary)
-    kept: OrderedDict[Hashable, Compiled] = vocabulary.engines.setdefault("compiled", OrderedDict())
-    found = kept.pop(key, None)
-    if found is None:
-        found = constraint.compile(vocabulary)
-    kept[key] = found
-    while len(kept) > KEPT:
+    return keep(vocabulary, "compiled", KEPT, key, lambda: constraint.compile(vocabulary))
+
+
+def keep(vocabulary: Vocabulary, shelf: str, most: int, key: Hashable, make: Callable[[], T]) -> T:
+    """What `make()` gives, or gave before for `key` among the `most` latest on this shelf of the vocabulary."""
+    kept: OrderedDict[Hashable, T] = vocabulary.engines.setdefault(shelf, OrderedDict())
+    found = kept[key] = kept.pop(key) if key in kept else make()
+    while len(kept) > most:
         kept.popitem(last=False)
     return found
 

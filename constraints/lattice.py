@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
-from decodekit.about import name_of
 from decodekit.constraints.base import vocabulary_for
-from decodekit.constraints.combine import flat
 from decodekit.constraints.engines.automaton import Automaton, Both
+from decodekit.constraints.kept import keep
 from decodekit.constraints.packing import ENTRIES, STATES, packed, useful
 from decodekit.constraints.pattern import Tree
 from decodekit.constraints.vocabulary import Vocabulary
@@ -19,32 +18,23 @@ from decodekit.errors import ConstraintError
 from decodekit.kit import Run
 from decodekit.lattice import Lattice
 
+KEPT: Final = 8
+"""Automata that are remembered for one vocabulary."""
 
-def lattice_of(parts: Sequence[Any], run: Run) -> Lattice | None:
-    """The automaton of all `parts` (constraint plugins) together, over the tokens of the run's model; None where a part
-    is no regular language.
+
+def lattice_of(trees: list[Tree], run: Run, what: str) -> Lattice:
+    """The automaton of texts that hold all `trees`, over the tokens of the run's model.
 
     Raises:
         ConstraintError: the automaton is too large, or no text is common to all.
     """
-    trees: list[Tree] = []
-    for part in parts:
-        found = flat(part)
-        if found is None:
-            return None
-        trees += found
     vocabulary = vocabulary_for(run)
-    key = f"lattice {run.eos} {trees!r}"
-    made: dict[str, Lattice] = vocabulary.engines.setdefault("lattices", {})
-    if key not in made:
-        while len(made) > 8:
-            made.pop(next(iter(made)))
-        made[key] = _lifted(trees, vocabulary, run, " and ".join(name_of(part) for part in parts))
-    return made[key]
+    key = (what, run.eos, run.model.vocab, repr(trees))
+    return keep(vocabulary, "lattices", KEPT, key, lambda: _lifted(trees, vocabulary, run, what))
 
 
 def _lifted(trees: list[Tree], vocabulary: Vocabulary, run: Run, what: str) -> Lattice:
-    jump, final = _bytes(Both([Automaton(tree, f"{what}") for tree in trees]), what)
+    jump, final = _bytes(Both([Automaton(tree, what) for tree in trees]), what)
     size, dead = len(vocabulary), len(final)
     if dead * size > ENTRIES:
         raise ConstraintError(

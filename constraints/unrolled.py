@@ -18,11 +18,12 @@ from decodekit.constraints.base import vocabulary_for
 from decodekit.constraints.combine import flat
 from decodekit.constraints.engines.automaton import Automaton, Both
 from decodekit.constraints.engines.states import trie
+from decodekit.constraints.kept import keep
 from decodekit.constraints.lattice import lattice_of
 from decodekit.constraints.packing import ENTRIES, STATES, packed, useful
 from decodekit.constraints.pattern import Tree
 from decodekit.constraints.vocabulary import Vocabulary
-from decodekit.errors import ConstraintError
+from decodekit.errors import CompositionError, ConstraintError
 from decodekit.kit import Run
 from decodekit.lattice import Lattice
 from decodekit.rows import NONE
@@ -33,11 +34,12 @@ KEPT: Final = 4
 """Automata that are remembered for one vocabulary."""
 
 
-def automaton_of(parts: Sequence[Any], run: Run) -> Lattice | Callable[[int], Lattice] | None:
+def automaton_of(parts: Sequence[Any], run: Run) -> Lattice | Callable[[int], Lattice]:
     """The automaton of all `parts` (constraint plugins) together, or, where one is no regular language but says by
-    `unbounded()` what machine reads it, what makes one for a number of cells; None where a part has neither.
+    `unbounded()` what machine reads it, what makes one for a number of cells.
 
     Raises:
+        CompositionError: a part has neither an automaton nor a machine.
         ConstraintError: the automaton is too large, or no text is common to all.
     """
     trees, machines = list[Tree](), list[Any]()
@@ -49,10 +51,14 @@ def automaton_of(parts: Sequence[Any], run: Run) -> Lattice | Callable[[int], La
         ask = getattr(part, "unbounded", None)
         machine = ask() if callable(ask) else None
         if machine is None:
-            return None
+            raise CompositionError(
+                f"{name_of(part)} cannot hold on a canvas, whose cells are filled in any order: that takes a finite "
+                "automaton; use regex, choice, template, all_of of these, a json_schema of bounded depth, or a Lark "
+                "cfg; or a causal model"
+            )
         machines.append(machine)
     if not machines:
-        return lattice_of(parts, run)
+        return lattice_of(trees, run, " and ".join(name_of(part) for part in parts))
     what = " and ".join(name_of(part) for part in parts)
     return unrolled(machines, trees, vocabulary_for(run), run, what)
 
@@ -66,14 +72,9 @@ def unrolled(
     """
 
     def made(cells: int) -> Lattice:
-        kept: dict[Any, Lattice] = vocabulary.engines.setdefault("unrolled", {})
+        parts = [*machines, Both([Automaton(tree, what) for tree in trees])] if trees else list(machines)
         key = (*machines, repr(trees), run.eos, cells)
-        if key not in kept:
-            while len(kept) >= KEPT:
-                kept.pop(next(iter(kept)))
-            parts = [*machines, Both([Automaton(tree, what) for tree in trees])] if trees else list(machines)
-            kept[key] = _grown(parts, vocabulary, run, what, cells)
-        return kept[key]
+        return keep(vocabulary, "unrolled", KEPT, key, lambda: _grown(parts, vocabulary, run, what, cells))
 
     return made
 

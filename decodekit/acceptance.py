@@ -137,7 +137,7 @@ def acceptance(
     guessed, row = _guesses(trace), _rows(events)
     if not guessed.any():
         raise DecodekitError(
-            "nothing was guessed in this run; use speculative, ngram, tree or another proposer of drafts"
+            "nothing was guessed in this run; decode with a proposer of guesses (`decodekit strategies` lists them)"
         )
     count = int(row.max()) + 1
     depth, tried = _tried(events, guessed, row)

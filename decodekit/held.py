@@ -12,12 +12,11 @@ chain), restricted to accepted canvases: the text is accepted, and nothing but e
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 import torch
 from torch import Tensor
 
-from decodekit.errors import CompositionError, ConstraintError
+from decodekit.errors import ConstraintError
 from decodekit.kit import Run
 from decodekit.lattice import LEAST, Cells, Lattice, Sums
 from decodekit.registry import default
@@ -26,10 +25,6 @@ from decodekit.rows import NONE, Rows
 
 _Z, _DRAWN = "canvas.z", "canvas.drawn"
 """Columns: [R] log of the accepted mass after the last commit; [R] joint draws so far."""
-
-_WAYS: Final = (
-    "use regex, choice, template, all_of of these, a json_schema of bounded depth, or a Lark cfg; or a causal model"
-)
 
 
 def held(run: Run) -> Held:
@@ -40,10 +35,7 @@ def held(run: Run) -> Held:
     """
     if len(run.limits) == 1 and hasattr(run.limits[0], "lattice"):
         return Held(run.limits[0].lattice(run), run)
-    found: Lattice | Callable[[int], Lattice] | None = default("constraint.lattice")(run.limits, run)
-    if found is None:
-        raise CompositionError(f"cells of a canvas are filled in any order, which takes a finite automaton; {_WAYS}")
-    return Held(found, run)
+    return Held(default("constraint.lattice")(run.limits, run), run)
 
 
 class Held:
@@ -87,13 +79,12 @@ class Held:
         """
         here = (ask.at != NONE) & ~rows.done[:, None]
         fresh = here & ~rows.final.gather(1, ask.at.clamp(min=0))
-        drawn = rows.column(_DRAWN, torch.zeros_like(rows.n))
         cells = self._cells(rows, ask, given, fresh)
         p = raw.exp()
         p = torch.where(raw > -torch.inf, p.clamp(min=LEAST), 0.0)
         sums = Sums(self._lattice, cells, p)
         if sample:
-            rows.columns[_DRAWN] = drawn + 1
+            rows.columns[_DRAWN] = cells.number + 1
         joint = sums.draw() if sample else sums.best()
         good = fresh & ~sums.log_z().isneginf()[:, None]
         logp = torch.where(good[..., None], sums.marginals().log(), raw)

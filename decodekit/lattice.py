@@ -81,6 +81,13 @@ class Cells:
     at: Tensor
     number: Tensor
 
+    @classmethod
+    def blank(cls, rows: int, size: int) -> Cells:
+        """`rows` canvases of `size` open cells, all of which are read; a noise stream for each."""
+        place = torch.arange(size).expand(rows, -1)
+        none, zero = torch.full((rows, size), NONE), torch.zeros(rows, dtype=torch.int64)
+        return cls(none, place.clone(), zero + size, torch.arange(rows), place, zero)
+
     @cached_property
     def last(self) -> Tensor:
         """[R] the last cell that was read, NONE for none."""

@@ -8,6 +8,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from decodekit.guessing import shortened
 from decodekit.kit import Model
 from decodekit.roles import Proposal
 from decodekit.rows import NONE, Rows
@@ -63,6 +64,12 @@ class Pace:
         rate = (stood + PRIOR[0] * PRIOR[1]) / (tried + PRIOR[0])
         found: Tensor = self._best.to(rows.device)[(rate * 200).long().clamp(0, 199)]
         return found
+
+    def cut(self, rows: Rows, ask: Proposal) -> Proposal:
+        """`ask` with as many guesses as pay; what is left of it is remembered."""
+        ask = shortened(ask, self.length(rows))
+        self.asked(rows, ask)
+        return ask
 
     def asked(self, rows: Rows, ask: Proposal) -> None:
         """Remember what was guessed, to compare it with what becomes of it."""

@@ -26,13 +26,13 @@ def checked(parts: Sequence[Any], who: str) -> None:
     """
     if len(parts) < 2:
         raise OptionError(
-            f"{who} chooses among proposers: give two at least, such as [ngram(), speculative('zoo:draft')]"
+            f"{who} chooses among proposers of guesses: give two at least (`decodekit strategies` lists them)"
         )
     for part in parts:
         about = about_of(part)
         if about is None or isinstance(part, type) or about.roles != ("proposer",) or "guesses" not in about.gives:
             raise OptionError(
-                f"{who}: {form(part)} is no proposer of guesses alone; give ngram(), suffix(), speculative(...)"
+                f"{who}: {form(part)} is no proposer of guesses alone; give one that is: `decodekit strategies`"
             )
 
 

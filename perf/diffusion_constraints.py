@@ -23,14 +23,13 @@ from transformers import AutoTokenizer
 
 import decodekit as dk
 from decodekit import bits
-from decodekit.constraints.lattice import lattice_of
+from decodekit.constraints.unrolled import automaton_of
 from decodekit.kit import Run
 from decodekit.lattice import Cells, Lattice, Sums
 from decodekit.models.load import load
 from decodekit.models.zoo import sums
 from decodekit.models.zoo.data import JSON_SCHEMAS, json_examples
 from decodekit.models.zoo.scoring import judge_json
-from decodekit.rows import NONE
 from decodekit.testing.tables import TableModel
 from perf.bench import save
 
@@ -126,9 +125,9 @@ def cost() -> list[dict[str, Any]]:
     for name, model in models:
         for rule in (dk.regex(r"[a-z]{2,9}@[a-z]{2,9}\.(com|org)"), dk.json_schema({**schema, "required": ["name"]})):
             begun = time.perf_counter()
-            made = lattice_of((rule,), Run(model, lambda thing: thing, eos=tuple(model.eos)))  # type: ignore[arg-type, return-value]
+            made = automaton_of((rule,), Run(model, lambda thing: thing, eos=tuple(model.eos)))  # type: ignore[arg-type, return-value]
             took = time.perf_counter() - begun
-            assert made is not None
+            assert isinstance(made, Lattice)
             for batch, size in ((1, 48), (16, 48)) if model is small else ((1, 48),):
                 rows.append(_look(name, str(dk.Strategy.of(rule))[:40], made, batch, size, took))
     return rows
@@ -138,18 +137,10 @@ def _look(name: str, rule: str, made: Lattice, batch: int, size: int, took: floa
     noise = torch.Generator().manual_seed(1)
     width = made.table.shape[1]
     p = torch.randn(batch, size, width, generator=noise, dtype=torch.float64).softmax(2)
-    cells = Cells(
-        token=torch.full((batch, size), NONE),
-        read=torch.arange(size).expand(batch, -1).clone(),
-        length=torch.full((batch,), size),
-        stream=torch.arange(batch),
-        at=torch.arange(size).expand(batch, -1),
-        number=torch.zeros(batch, dtype=torch.int64),
-    )
     seconds: list[float] = []
     for _ in range(4):
         begun = time.perf_counter()
-        found = Sums(made, cells, p)
+        found = Sums(made, Cells.blank(batch, size), p)
         found.marginals()
         found.draw()
         seconds.append(time.perf_counter() - begun)

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from decodekit.errors import OptionError
-from decodekit.guessing import certain, shortened, standing
+from decodekit.guessing import certain, standing
 from decodekit.kit import Run
 from decodekit.lookup import earlier
 from decodekit.pacing import Pace
@@ -66,7 +66,4 @@ class Lookup:
         o = self._options
         _, runs = earlier(rows, o.n, o.least, o.k)
         ask = standing(self._run, rows, certain(self._run, rows, runs, "ngram"))
-        if self._pace is not None:
-            ask = shortened(ask, self._pace.length(rows))
-            self._pace.asked(rows, ask)
-        return ask
+        return ask if self._pace is None else self._pace.cut(rows, ask)

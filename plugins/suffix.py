@@ -8,7 +8,7 @@ from pydantic import Field
 
 from decodekit.corpus import Automaton, Reading, automaton
 from decodekit.errors import OptionError
-from decodekit.guessing import certain, shortened, standing
+from decodekit.guessing import certain, standing
 from decodekit.kit import Run
 from decodekit.lookup import earlier
 from decodekit.pacing import Pace
@@ -81,7 +81,4 @@ class Matches:
                 if length >= o.least and length > lengths[r]:
                     runs[r] = self._automaton.ahead(state, o.k, o.sure) or runs[r]
         ask = standing(self._run, rows, certain(self._run, rows, runs, "suffix"))
-        if self._pace is not None:
-            ask = shortened(ask, self._pace.length(rows))
-            self._pace.asked(rows, ask)
-        return ask
+        return ask if self._pace is None else self._pace.cut(rows, ask)

@@ -97,6 +97,14 @@ class FlatTrie:
         before = np.cumsum(counts) - counts
         return self.first[nodes][parents] + np.arange(len(parents)) - before[parents], parents
 
+    def ending(self, nodes: Ints) -> Ints:
+        """The ids of the tokens that end at `nodes`."""
+        counts = self.own[nodes] - self.low[nodes]
+        before = np.cumsum(counts) - counts
+        place = np.arange(int(counts.sum())) + np.repeat(self.low[nodes] - before, counts)
+        ids: Ints = self.order[place]
+        return ids
+
     def token(self, place: int) -> int:
         """The id at a place of `order`."""
         return int(self.order[place])

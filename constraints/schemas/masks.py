@@ -14,8 +14,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from decodekit.constraints.engines.flat_trie import flat_trie
 from decodekit.constraints.engines.states import Node, States, trie
-from decodekit.constraints.schemas.levels import levels, spread
 from decodekit.constraints.schemas.machine import Holder, JsonMachine, Place
 from decodekit.constraints.schemas.scalars import QUOTE, String
 from decodekit.constraints.schemas.strings import StringRules
@@ -104,23 +104,15 @@ class Walk:
     def inside(self, string: Spelling) -> Flags:
         """[32 W], the tokens after which the string is still open."""
         flags = np.zeros(32 * (len(self.vocabulary) // 32 + 1), dtype=np.bool_)
-        every = levels(self.vocabulary)
-        if not every:
-            return flags
-        first = np.full(len(every[0].byte), self._state(string), dtype=np.int32)
-        nodes = np.arange(len(first))
-        states = self._moved(first, every[0].byte)
-        for level, below in zip(every, [*every[1:], None], strict=True):
+        words = flat_trie(self.vocabulary)
+        nodes = np.zeros(1, dtype=np.int64)  # the root
+        states = np.array([self._state(string)], dtype=np.int32)
+        while len(nodes):
+            nodes, owner = words.expand(nodes)
+            states = self._moved(states[owner], words.edge[nodes].astype(np.uint8))
             alive = np.flatnonzero(states >= 0)
             nodes, states = nodes[alive], states[alive]
-            if not len(nodes):
-                break
-            here = np.zeros(len(level.byte), dtype=np.bool_)
-            here[nodes] = True
-            flags[level.ids[here[level.ends]]] = True
-            if below is not None:
-                nodes, owner = spread(level, nodes)
-                states = self._moved(states[owner], below.byte[nodes])
+            flags[words.ending(nodes)] = True
         return flags
 
 

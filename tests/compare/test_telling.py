@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +14,7 @@ from decodekit.compare import compare, store, telling
 from decodekit.compare.plan import plan_of
 from decodekit.compare.runner import Runner
 from decodekit.errors import OptionError
+from tests.browser import clicked
 
 ARMS = {
     "greedy": "greedy",
@@ -148,24 +145,7 @@ setTimeout(() => {
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [400, 1280])
 def test_clicking_through_the_report(run: tuple[Path, Any], tmp_path: Path, width: int) -> None:
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no chromium here: what the page holds is tested without one")
-    file = tmp_path / "p.html"
-    file.write_text((run[0] / "report.html").read_text(encoding="utf-8") + CLICKS, encoding="utf-8")
-    options = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        f"--window-size={width},900",
-        "--virtual-time-budget=5000",
-    ]
-    done = subprocess.run(
-        [browser, *options, "--dump-dom", f"file://{file}"], capture_output=True, text=True, timeout=90
-    )
-    found = re.search(r"<title>(.*?)</title>", done.stdout)
-    assert found is not None
-    told = json.loads(found[1].replace("&quot;", '"').replace("&amp;", "&"))
+    told = clicked((run[0] / "report.html").read_text(encoding="utf-8"), CLICKS, tmp_path, width)
     assert told.pop("refused").startswith("refused: ")
     assert "draft" in " ".join(told.pop("legend"))
     assert told == {

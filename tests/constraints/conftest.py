@@ -30,7 +30,7 @@ CORPUS = [
 
 @pytest.fixture(scope="session")
 def tools() -> ModuleType:
-    """This module: test files cannot import one another."""
+    """This module, whatever name it was imported under."""
     return sys.modules[__name__]
 
 

@@ -15,12 +15,11 @@ from hypothesis import strategies as st
 import decodekit as dk
 from decodekit.constraints.flat_numbers import integers, numbers
 from decodekit.constraints.flat_schema import flat_schema
-from decodekit.constraints.lattice import lattice_of
+from decodekit.constraints.unrolled import automaton_of
 from decodekit.constraints.vocabulary import Vocabulary
 from decodekit.errors import ConstraintError
 from decodekit.kit import Run
-from decodekit.lattice import Cells, Sums
-from decodekit.rows import NONE
+from decodekit.lattice import Cells, Lattice, Sums
 from decodekit.testing.tables import TableModel
 
 TEXTS = [b"", *(bytes([byte]) for byte in range(32, 127)), b'"a"', b'":', b",", b"true", b"null", b'"}', b"12", b""]
@@ -65,19 +64,11 @@ SCHEMA = st.recursive(
 @given(schema=SCHEMA, flexible=st.booleans())
 def test_every_drawn_text_is_valid(schema: dict[str, Any], flexible: bool) -> None:
     rule = dk.json_schema(schema, whitespace="flexible" if flexible else "compact", lenient=True)
-    made = lattice_of((rule,), Run(MODEL, lambda thing: MODEL, eos=(0,)))
-    assert made is not None
+    made = automaton_of((rule,), Run(MODEL, lambda thing: MODEL, eos=(0,)))
+    assert isinstance(made, Lattice)
     size, rows = made.least + 6, 6
-    cells = Cells(
-        token=torch.full((rows, size), NONE),
-        read=torch.arange(size).expand(rows, -1).clone(),
-        length=torch.full((rows,), size),
-        stream=torch.arange(rows),
-        at=torch.arange(size).expand(rows, -1),
-        number=torch.zeros(rows, dtype=torch.int64),
-    )
     law = torch.full((rows, size, len(TEXTS)), 1.0 / len(TEXTS), dtype=torch.float64)
-    for ids in Sums(made, cells, law).draw().tolist():
+    for ids in Sums(made, Cells.blank(rows, size), law).draw().tolist():
         text = b"".join(TEXTS[token] for token in ids).decode()
         jsonschema.Draft202012Validator(schema).validate(json.loads(text))
 
@@ -128,7 +119,7 @@ def test_what_cannot_be_held_is_refused_by_name(schema: Any, said: str) -> None:
 
 def test_references_are_followed_some_times() -> None:
     tree = {"type": "object", "properties": {"n": {"type": "null"}, "next": {"$ref": "#"}}, "required": ["n"]}
-    made = lattice_of((dk.json_schema(tree),), Run(MODEL, lambda thing: MODEL, eos=(0,)))
-    assert made is not None
+    made = automaton_of((dk.json_schema(tree),), Run(MODEL, lambda thing: MODEL, eos=(0,)))
+    assert isinstance(made, Lattice)
     with pytest.raises(ConstraintError, match="leads into itself"):
         flat_schema({**tree, "required": ["next"]}, False)

@@ -20,20 +20,11 @@ from decodekit.constraints.cfg import Cfg
 from decodekit.constraints.engines.watch import within
 from decodekit.constraints.vocabulary import Vocabulary, vocabulary_of
 from decodekit.errors import ConstraintError
+from tests.constraints.test_cfg import JSON
 
 DATA = os.environ.get("DECODEKIT_DATA")
 # Work that is ended may be at the deletion of an object then, which Python reports.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-JSON = r"""
-start: value
-?value: object | array | string | SIGNED_NUMBER -> number | "true" | "false" | "null"
-array: "[" [value ("," value)*] "]"
-object: "{" [pair ("," pair)*] "}"
-pair: string ":" value
-string: ESCAPED_STRING
-%import common (ESCAPED_STRING, SIGNED_NUMBER, WS)
-%ignore WS
-"""
 SUMS = r"""
 start: sum
 sum: product | sum ("+" | "-") product

@@ -147,7 +147,7 @@ def test_what_comes_out_of_a_walk_is_accepted_by_an_independent_judge(sort: str,
         text = tokens.text(ids)
         if not cursor.is_complete():
             rest = closing(cursor)
-            if rest is None:  # residual checks of schemas, and scopes of queries, may refuse only at a bracket
+            if rest is None:  # a known gap: some schemas (uniqueItems) and scopes of queries refuse only at a bracket
                 assert sort in ("sql", "schemas"), (drawn, text)
                 return
             text += rest

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import decodekit as dk
-from decodekit.constraints.lattice import lattice_of
+from decodekit.constraints.unrolled import automaton_of
 from decodekit.constraints.vocabulary import Vocabulary
 from decodekit.kit import Run
 from decodekit.lattice import Cells, Lattice, Sums
@@ -165,10 +165,10 @@ def test_a_canvas_that_hangs_by_a_thread_is_not_dead() -> None:
     """Forced tokens of next to no probability, where an end of the text would have nearly all."""
     rule = dk.regex("a{40,60}")
     model = TableModel(vocab=4, masked=True, eos=(0,), tokenizer=Vocabulary((b"", b"a", b"b", b"")))
-    made = lattice_of((rule,), Run(model, lambda thing: model, eos=(0,)))
-    assert made is not None
+    made = automaton_of((rule,), Run(model, lambda thing: model, eos=(0,)))
+    assert isinstance(made, Lattice)
     p = torch.tensor([1.0, 1e-250, 1e-3, 0.0], dtype=torch.float64).expand(1, 50, 4)
-    sums = Sums(made, cells([NONE] * 50, [True] * 50), p)
+    sums = Sums(made, Cells.blank(1, 50), p)
     assert sums.log_z().item() == pytest.approx(40 * math.log(1e-250), rel=1e-12)
     assert sums.best()[0].tolist() == sums.draw()[0].tolist() == [1] * 40 + [0] * 10
     assert torch.equal(sums.marginals()[0].argmax(1), sums.best()[0])

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -25,6 +22,7 @@ from decodekit.scores.plan import scores_of
 from decodekit.view import page, story
 from decodekit.view.colours import COLOURS, token_scores
 from decodekit.view.story import refused, scaled
+from tests.browser import clicked
 
 VOID = {"meta", "input", "line", "rect", "circle", "polyline", "br"}
 
@@ -236,23 +234,6 @@ document.title = JSON.stringify({
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [500, 1280])
 def test_clicking_through(traces: list[Path], tmp_path: Path, width: int) -> None:
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no chromium here: the page is parsed by the other tests")
-    file = tmp_path / "p.html"
-    file.write_text(page([story(dk.Trace.load(path), path.stem) for path in traces]) + CLICKS)
-    options = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        f"--window-size={width},900",
-        "--virtual-time-budget=2000",
-    ]
-    done = subprocess.run(
-        [browser, *options, "--dump-dom", f"file://{file}"], capture_output=True, text=True, timeout=90
-    )
-    found = re.search(r"<title>(.*?)</title>", done.stdout)
-    assert found is not None
-    told = json.loads(found[1].replace("&quot;", '"'))
+    told = clicked(page([story(dk.Trace.load(path), path.stem) for path in traces]), CLICKS, tmp_path, width)
     assert told.pop("output").startswith("round 1 of")
     assert told == {"card": "block", "painted": True, "says": COLOURS["entropy"], "wide": True}

@@ -18,8 +18,8 @@ CONTEXT = 512
 class Settings:
     """Shape and schedule of one model. ``batch`` examples a step, computed ``chunk`` at a time in order of length.
 
-    ``distil`` is the share of the loss that a trained ``base`` teaches; ``easy`` is the number of first chunks in which
-    the masked model sees fewer masks; ``start`` names the model whose weights it begins with.
+    ``distil`` is the share of the loss that a trained ``base`` teaches; ``start`` names the model whose weights it
+    begins with.
     """
 
     name: str
@@ -36,7 +36,6 @@ class Settings:
     decay: float = 0.05
     prompt_weight: float = 0.1
     distil: float = 0.0
-    easy: int = 0
     start: str = ""
     mixture: dict[str, float] = field(default_factory=lambda: {"json": 0.5, "sql": 0.44, "text": 0.06})
 

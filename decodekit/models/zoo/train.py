@@ -71,7 +71,7 @@ def prepare(settings: Settings, words: PreTrainedTokenizerFast) -> tuple[PreTrai
         model.load_state_dict(begun.state_dict())
     if settings.name == "masked":
         generator = torch.Generator().manual_seed(settings.seed)
-        return model, objectives.full(objectives.masked(words.mask_token_id, generator, settings.easy))
+        return model, objectives.full(objectives.masked(words.mask_token_id, generator))
     if settings.distil > 0.0:
         teacher = LlamaForCausalLM.from_pretrained(str(FOLDER / "base"), dtype=torch.float32).eval()
         return model, objectives.distilled(teacher, settings.distil)
