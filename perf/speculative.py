@@ -12,6 +12,7 @@ Greedy, one thread, the same number of tokens for all; ratios of paired repeats 
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -95,6 +96,7 @@ def assistant(small: Any, dial: Dial) -> Any:
     """The same for transformers, which drafts for one text at a time."""
     forward = small.forward
 
+    @functools.wraps(forward)  # transformers reads the signature to decide what it passes
     def turned(*args: Any, **more: Any) -> Any:
         out = forward(*args, **more)
         begin = out.past_key_values.get_seq_length() - out.logits.shape[1]

@@ -17,7 +17,8 @@ from lark.parsers.lalr_analysis import LALR_Analyzer
 from decodekit.constraints.engines.lark_automaton import State, Terminal
 from decodekit.constraints.engines.lark_completion import Completion
 from decodekit.constraints.engines.lark_scanner import Place, Scanner
-from decodekit.constraints.engines.lark_tables import QUOTED, Stack, Tables
+from decodekit.constraints.engines.lark_seams import Seams
+from decodekit.constraints.engines.lark_tables import END, QUOTED, Stack, Tables
 
 WORDS: Final = 12
 """How many texts of a terminal are tried."""
@@ -37,12 +38,17 @@ class Future:
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
-        self.plain = _productive(tables) and not _conflicts(tables)
-        self.completion = None if self.plain else Completion(tables)
         self._words: dict[str, list[bytes]] = {}
-        self._checked: dict[tuple[Scanner, Seam], bool] = {}
+        self._checked: dict[tuple[int, Seam], bool] = {}
+        self._written: dict[tuple[Scanner, str, Seam], Seam | None] = {}
         self._gaps = list(dict.fromkeys(gap for name in sorted(tables.ignored) for gap in self._between(name)))
+        self.plain = _productive(tables) and not _conflicts(tables)
         self.clear = self._all_clear()
+        if not self.clear and Seams(tables).prune():
+            self.plain = False
+            self._checked.clear()
+            self.clear = self._all_clear()
+        self.completion = None if self.plain else Completion(tables)
 
     def words(self, name: str) -> list[bytes]:
         """Some texts of a terminal, shortest first."""
@@ -76,18 +82,34 @@ class Future:
 
     def follows(self, place: Place, stack: Stack) -> bool:
         """Whether all that the parser may want after `stack` can be written although `place` could read on."""
-        return self.free(self.tables.scanners[stack.state], seam(place))
+        return self.free(stack.state, seam(place))
 
-    def free(self, scanner: Scanner, before: Seam) -> bool:
-        """Whether every terminal of `scanner` can be written after `before`."""
-        key = (scanner, before)
+    def free(self, state: int, before: Seam) -> bool:
+        """Whether all that the parser may take in `state`, the end included, can be written after `before`."""
+        key = (state, before)
         if key not in self._checked:
-            names = [name for name in scanner.names if name not in self.tables.ignored and not name.startswith(QUOTED)]
-            self._checked[key] = all(self.written(scanner, name, before) is not None for name in names)
+            scanner, row = self.tables.scanners[state], self.tables.rows[state]
+            names = [name for name in scanner.names if name in row and name not in self.tables.ignored]
+            self._checked[key] = all(self.written(scanner, name, before) is not None for name in names) and (
+                END not in row or self._closes(scanner, before)
+            )
         return self._checked[key]
+
+    def _closes(self, scanner: Scanner, before: Seam) -> bool:
+        """Whether the text can end after `before`: the end too may let what was open match instead."""
+        if _quiet(before):
+            return True
+        texts = [(gap, name) for gap in self._gaps for name in self.tables.ignored if _ends(before, gap)]
+        return any((after := self.read(scanner, gap, name)) is not None and _quiet(after) for gap, name in texts)
 
     def written(self, scanner: Scanner, name: str, before: Seam) -> Seam | None:
         """The seam after some text that `scanner` reads as `name`, after ignored ones, and that ends `before`."""
+        key = (scanner, name, before)
+        if key not in self._written:
+            self._written[key] = self._writing(scanner, name, before)
+        return self._written[key]
+
+    def _writing(self, scanner: Scanner, name: str, before: Seam) -> Seam | None:
         for gap in (b"", *self._gaps):
             for word in self.words(name):
                 after = self.read(scanner, gap + word, name) if _ends(before, gap + word) else None
@@ -123,24 +145,27 @@ class Future:
                 name in known and (name in tables.ignored or name not in tables.scanners[state].names) for name in row
             ):
                 return False
-        scanners = dict.fromkeys(tables.scanners.values())
+        taken: dict[Scanner, set[str]] = {}
+        for state, row in tables.rows.items():
+            taken.setdefault(tables.scanners[state], set()).update(row)
         nothing: Seam = frozenset()
         ends: dict[str, set[Seam]] = {}
-        for scanner in scanners:
-            for name in scanner.names:
+        for scanner, names in taken.items():
+            for name in scanner.names & (names | tables.ignored):
                 after = self.written(scanner, name, nothing)
-                if after is None and name not in tables.ignored and not name.startswith(QUOTED):
+                if after is not None:
+                    ends.setdefault(name, set()).add(after)
+                elif name not in tables.ignored or scanner.first(b"", False).can(name):
                     return False
-                ends.setdefault(name, set()).add(after or nothing)
         lines = getattr(tables.indenter, "NL_type", "")
         reached: dict[int, set[str]] = {tables.first_state: set()}
         for row in tables.rows.values():
             for name, (shift, target) in row.items():
                 if shift and (name in ends or not name.islower()):
                     reached.setdefault(target, set()).add(name if name in ends else lines)
-        for state, names in reached.items():
-            for name in {*names, *tables.ignored}:
-                if not all(self.free(tables.scanners[state], before) for before in ends.get(name, ())):
+        for state, led in reached.items():
+            for name in {*led, *tables.ignored}:
+                if not all(self.free(state, before) for before in ends.get(name, ())):
                     return False
         return True
 
@@ -194,6 +219,11 @@ def _ends(before: Seam, text: bytes) -> bool:
         if here is not None and (here.hit or terminal.lives(here)):
             return False
     return True
+
+
+def _quiet(before: Seam) -> bool:
+    """Whether nothing that was open matches because the text ends."""
+    return all(terminal.end(state) is None for terminal, state in before)
 
 
 def _productive(tables: Tables) -> bool:

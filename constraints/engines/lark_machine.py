@@ -15,7 +15,7 @@ from decodekit.constraints.engines.lark_search import ended, searched
 from decodekit.constraints.engines.lark_tables import Stack, Tables
 
 SPOTS: Final = 200_000
-"""How many spots are kept to be found again."""
+"""How many spots are made before all are forgotten: long texts, and many, take no more memory than that."""
 
 
 class Spot:
@@ -49,6 +49,7 @@ class Reader:
         self.counts = tables.indenter is not None
         self.future = Future(tables)
         self.unknown = 0
+        self._made = 0
         self._spots: dict[Any, Spot] = {}
         self._names: dict[Any, frozenset[str]] = {}
         self._taken: dict[Any, bool] = {}
@@ -66,7 +67,7 @@ class Reader:
         if found is None:
             reach = self.tables.reach
             place = self.tables.scanners[stack.state].first(recent, len(recent) < reach)
-            found = stack.spots[key] = Spot(stack, layer, place, False, None, recent, -1)
+            found = stack.spots[key] = self._new(stack, layer, place, False, None, recent, -1)
         return found
 
     def step(self, state: Spot, byte: int) -> Spot | None:
@@ -128,7 +129,7 @@ class Reader:
             other = self._without(other, place.entries)
         found: Spot | None = stack.spots.get((place, other))
         if found is None:
-            found = stack.spots[place, other] = Spot(stack, None, place, True, other, b"", -1)
+            found = stack.spots[place, other] = self._new(stack, None, place, True, other, b"", -1)
         return found
 
     def _committed(self, spot: Spot, hit: tuple[int, str], recent: bytes, count: int) -> Spot | None:
@@ -148,10 +149,31 @@ class Reader:
         key = (id(stack), layer, place, id(other), recent, count)
         found = self._spots.get(key)
         if found is None:
-            if len(self._spots) > SPOTS:
-                self._spots.clear()
-            found = self._spots[key] = Spot(stack, layer, place, True, other, recent, count)
+            found = self._spots[key] = self._new(stack, layer, place, True, other, recent, count)
         return found
+
+    def _new(self, *given: Any) -> Spot:
+        """A spot, and every now and then none of those before: equal ones are then made once more."""
+        self._made += 1
+        if self._made > SPOTS:
+            self.forget()
+        return Spot(*given)
+
+    def forget(self) -> None:
+        """Let go of all spots and stacks but those that somebody holds."""
+        self._made, old = 0, [self._root]
+        self._root = Stack(self.tables.first_state, None, 0)
+        while old:
+            stack = old.pop()
+            old.extend(stack.above.values())
+            for spot in stack.spots.values():
+                spot.next.clear()
+            for memory in (stack.above, stack.fed, stack.spots, stack.ended):
+                memory.clear()
+        for spot in self._spots.values():
+            spot.next.clear()
+        for known in (self._spots, self._names):
+            known.clear()
 
     def _without(self, spot: Spot | None, entries: Any) -> Spot | None:
         """`spot` less the readings whose open lexeme is `entries`: one before has the same, so theirs never win."""
@@ -220,8 +242,11 @@ class Reader:
         return simple or self._searched(spot)
 
     def hopeful(self, spot: Spot) -> bool:
-        """Whether the lexemes that are open could be taken; what comes after them is left out of sight."""
-        if not spot.begun or self.layer.finds(spot.stack, spot.layer, spot.place, spot.count, None):
+        """Whether the lexemes that are open could be taken by a parser that comes to an end, whatever its lexer reads."""
+        if not spot.begun:
+            return self._onward(spot.stack)
+        onward = None if self.future.plain else self._onward
+        if self.layer.finds(spot.stack, spot.layer, spot.place, spot.count, onward):
             return True
         return spot.other is not None and self.hopeful(spot.other)
 

@@ -154,7 +154,7 @@ def test_kurtosis_from_power_sums(vocab: int, seed: int) -> None:
     centred = p - p.mean(1, keepdim=True)
     spread = centred.square().mean(1)
     plain = centred.pow(4).mean(1) / spread.square() - 3
-    sure = (spread > 1e-6 * p.square().mean(1)).numpy()
+    sure = (spread > 1e-4 * p.square().mean(1)).numpy()  # rounding costs 2e-16 / ratio^2 of the figure
     found = of("kurtosis").each(tokens(law, 1))[:, 0].numpy()
     assert found[sure] == pytest.approx(plain.numpy()[sure], rel=1e-5)
 
