@@ -242,7 +242,7 @@ class Reader:
         return simple or self._searched(spot)
 
     def hopeful(self, spot: Spot) -> bool:
-        """Whether the lexemes that are open could be taken by a parser that comes to an end, whatever its lexer reads."""
+        """Whether the open lexemes could be taken by a parser that comes to an end, whatever is read after them."""
         if not spot.begun:
             return self._onward(spot.stack)
         onward = None if self.future.plain else self._onward

@@ -43,7 +43,7 @@ def searched(reader: Any, spot: Any) -> bool:
 
 
 def ended(reader: Any, spot: Any) -> bytes | None:
-    """A text that completes a spot: a short one where the search for it is short, else any; None where the bound is met."""
+    """A text that completes a spot, short where that is found soon; None where the bound is met."""
     for steep, most in ((2, ENDING // 10), (16, ENDING)):
         found = _ended(reader, spot, steep, most)
         if found is not None:
