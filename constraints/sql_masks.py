@@ -9,7 +9,10 @@ and known names, are looked at one by one.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -53,10 +56,11 @@ class Tail(NamedTuple):
     ids: list[int]
 
 
-class Split(NamedTuple):
+@dataclass(frozen=True)
+class Split:
     """The tokens below a node. whole: ids without a rest, lengths: their characters. rests: a trie. heads: by head, in
-    lower case, the tokens with a rest. longest: bytes of the longest token. tokens: (bytes of the rest, text, ids) of
-    all, longest first.
+    lower case, the tokens with a rest. longest: bytes of the longest token. words: all, whole; of: their ids; depth:
+    how many of their bytes lead to the node. pattern: of heads.
     """
 
     whole: npt.NDArray[np.int64]
@@ -64,7 +68,23 @@ class Split(NamedTuple):
     rests: Tail
     heads: dict[bytes, list[tuple[bytes, tuple[int, ...]]]]
     longest: int
-    tokens: list[tuple[int, bytes, tuple[int, ...]]]
+    words: list[bytes]
+    of: dict[bytes, tuple[int, ...]]
+    depth: int
+    pattern: re.Pattern[bytes]
+
+    @cached_property
+    def falling(self) -> list[bytes]:
+        """All tokens, longest first."""
+        return sorted(self.words, key=len, reverse=True)
+
+    def longer(self, room: int) -> Iterator[tuple[bytes, bool, tuple[int, ...]]]:
+        """Of the tokens with more bytes than `room`: what of them comes after the node, whether it has a rest, ids."""
+        for word in self.falling:
+            if len(word) - self.depth <= room:
+                break
+            found = self.pattern.match(word, self.depth)
+            yield word[self.depth :], found is None or found.end() < len(word), self.of[word]
 
 
 class Loose(NamedTuple):
@@ -138,9 +158,7 @@ class SqlStates(States):
         if split.longest > loose.room:
             long = any(len(head) > loose.room for head in loose.special)
             flags[split.whole[split.lengths > loose.room]] = False
-            for rest, text, same in split.tokens:
-                if len(text) <= loose.room:
-                    break
+            for text, rest, same in split.longer(loose.room):
                 if rest or long:
                     flags[list(same)] = leap(state, text) is not None
         for head in loose.special & split.heads.keys():
@@ -151,40 +169,37 @@ class SqlStates(States):
         """The split of the tokens below a node, made once; None where there are few."""
         key = (id(node), kind)
         if key not in self._splits:
-            below = list(_below(node, _FIRST[kind]))
-            self._splits[key] = _divided(below, kind) if len(below) >= SMALL else None
+            words, depth = node.below()
+            words = [word for word in words if word[depth] in _FIRST[kind]]
+            many = len(words) >= SMALL
+            self._splits[key] = _divided(words, self.vocabulary.by_bytes, depth, kind) if many else None
         return self._splits[key]
 
 
-def _below(node: Node, first: frozenset[int]) -> Iterator[tuple[bytes, tuple[int, ...]]]:
-    open_ = [(child, bytes([byte])) for byte, child in node.next.items() if byte in first]
-    while open_:
-        here, text = open_.pop()
-        if here.ids:
-            yield text, here.ids
-        open_.extend((child, text + bytes([byte])) for byte, child in here.next.items())
-
-
-def _divided(below: list[tuple[bytes, tuple[int, ...]]], kind: str) -> Split:
+def _divided(words: list[bytes], of: dict[bytes, tuple[int, ...]], depth: int, kind: str) -> Split:
     pattern, whole, lengths = _HEADS[kind], list[int](), list[int]()
-    tokens = list[tuple[int, bytes, tuple[int, ...]]]()
-    rests, heads = Tail({}, []), dict[bytes, list[tuple[bytes, tuple[int, ...]]]]()
-    for text, ids in below:
-        found = pattern.match(text)
-        head = found[0] if found else b""
-        tokens.append((len(text) - len(head), text, ids))
-        if len(head) == len(text):
+    ends, heads = dict[bytes, list[int]](), dict[bytes, list[tuple[bytes, tuple[int, ...]]]]()
+    match = pattern.match
+    for word in words:
+        found = match(word, depth)
+        end = found.end() if found else depth
+        ids = of[word]
+        if end == len(word):
             whole += ids
-            lengths += [len(head.decode())] * len(ids)
-            continue
+            size = end - depth if word.isascii() else len(word[depth:].decode())
+            lengths += [size] * len(ids)
+        else:
+            ends.setdefault(word[end:], []).extend(ids)
+            heads.setdefault(word[depth:end].lower(), []).append((word[depth:], ids))
+    rests = Tail({}, [])
+    for rest, same in ends.items():
         node = rests
-        for byte in text[len(head) :]:
+        for byte in rest:
             node = node.next.setdefault(byte, Tail({}, []))
-        node.ids.extend(ids)
-        heads.setdefault(head.lower(), []).append((text, ids))
-    tokens.sort(key=lambda token: -len(token[1]))
+        node.ids.extend(same)
+    longest = max(map(len, words)) - depth
     sizes = np.array(lengths, dtype=np.int64)
-    return Split(np.array(whole, dtype=np.int64), sizes, rests, heads, len(tokens[0][1]), tokens)
+    return Split(np.array(whole, dtype=np.int64), sizes, rests, heads, longest, words, of, depth, pattern)
 
 
 def loosely(machine: Lexer, state: State) -> Loose | None:
@@ -205,12 +220,12 @@ def loosely(machine: Lexer, state: State) -> Loose | None:
     special = place.special
     if special is None:
         known = KEYWORDS.union(offer.words, offer.qualifiers, meant(machine, state))
-        special = place.special = frozenset(word.encode() for word in known)
-    if begun:
-        start = begun.encode()
-        special = frozenset(word[len(start) :] for word in special if word.startswith(start))
+        special = place.special = sorted(word.encode() for word in known)
+    start = begun.encode()
+    low, high = bisect_left(special, start), bisect_left(special, start + b"\xff") if start else len(special)
+    rests = frozenset(word[len(start) :] for word in special[low:high])
     kind = "begin" if mode == GAP else "inner"
-    return Loose(kind, (place, WORD, NOBODY, 0), machine.name - len(begun), special)
+    return Loose(kind, (place, WORD, NOBODY, 0), machine.name - len(begun), rests)
 
 
 def _in_quotes(machine: Lexer, state: State) -> Loose | None:

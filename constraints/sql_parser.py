@@ -32,7 +32,7 @@ class Place:
         self.moves: dict[Terminal, Place | None] = {}
         self.prefixes: dict[Any, bool] = {}
         self.starts: dict[int, Any] = {}
-        self.special: frozenset[bytes] | None = None
+        self.special: list[bytes] | None = None
         self.open: list[tuple[int, Any]] | None = None
         self._offer: Offer | None = None
 

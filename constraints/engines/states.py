@@ -78,6 +78,10 @@ class Node:
                 at = end
         return self._next
 
+    def below(self) -> tuple[list[bytes], int]:
+        """The tokens that go on from here, in order and whole, and how many of their bytes lead here."""
+        return self._words[self._low : self._high], self._depth
+
 
 def trie(vocabulary: Vocabulary) -> Node:
     """The vocabulary as a trie, made once."""
