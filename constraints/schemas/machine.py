@@ -10,6 +10,8 @@ import copy
 from collections.abc import Callable, Hashable
 from typing import Any, Final
 
+from decodekit.constraints.engines.states import closing
+from decodekit.constraints.schemas.ending import ended
 from decodekit.constraints.schemas.formula import canonical
 from decodekit.constraints.schemas.space import Space
 from decodekit.constraints.schemas.tracks import Track, alive, begin, came_true
@@ -18,6 +20,8 @@ PLACES: Final = 100_000
 SPACES: Final = 16
 """The most spaces between two tokens, after at most one line break; none where white space is compact."""
 DEPTH: Final = 200
+NEAR: Final = 6
+"""An end of so few bytes is not looked for again, to find a shorter one."""
 
 LITERALS: Final = {
     ord("n"): (b"null", "null", None), ord("t"): (b"true", "boolean", True), ord("f"): (b"false", "boolean", False),
@@ -226,6 +230,14 @@ class JsonMachine:
     def final(self, state: Place) -> bool:
         """Whether the text is whole."""
         return state.final()
+
+    def ending(self, state: Place) -> bytes | None:
+        """A text that completes a place, mostly a shortest one; None where none is near."""
+        found = ended(state)
+        if found is not None and len(found) <= NEAR:
+            return found
+        short = closing(self, state)
+        return short if found is None or (short is not None and len(short) < len(found)) else found
 
     def said(self, state: Place) -> str:
         """Left to the list of allowed tokens."""

@@ -204,6 +204,9 @@ class Terms:
             yield arena.make("items", *self._bounds(place, "minItems", "maxItems"))
         if schema.get("uniqueItems"):
             yield arena.make("uniq", True)
+            few = None if first else _few(rest, place.draft)
+            if few is not None:  # said beforehand, so that no item is begun that could only be one of those before
+                yield arena.make("items", 0, few)
 
     # --- other schemas for the same value -----------------------------------------------------------------------------
 
@@ -233,6 +236,14 @@ class Terms:
             for i, part in enumerate(parts)
             if once[i]  # of two branches that say the same, never exactly one holds
         )
+
+
+def _few(items: Any, draft: int) -> int | None:
+    """How many different values `const` or `enum` leave an item; None where there is neither."""
+    if not isinstance(items, dict):
+        return None
+    values = [items["const"]] if "const" in items and draft >= 6 else items.get("enum")
+    return None if values is None else len({canonical(value) for value in values})
 
 
 def items_of(place: Place) -> tuple[list[Any], Any, str]:

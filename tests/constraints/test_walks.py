@@ -147,9 +147,9 @@ def test_what_comes_out_of_a_walk_is_accepted_by_an_independent_judge(sort: str,
         text = tokens.text(ids)
         if not cursor.is_complete():
             rest = closing(cursor)
-            if rest is None:  # known gaps: uniqueItems, scopes of queries, and look-aheads that hide what follows them
+            if rest is None:  # documented gaps: uniqueItems of arrays and objects; look-aheads that hide what follows
                 searched = getattr(getattr(compiled, "machine", None), "unknown", 0) > 0
-                assert sort in ("sql", "schemas") or searched, (drawn, text)
+                assert "uniqueItems" in str(drawn) or searched, (drawn, text)
                 return
             text += rest
         assert judge(text.decode()), (drawn, text)
