@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, get_args, get_type_hints
 
 from decodekit.constraints.cursor import Compiled
+from decodekit.constraints.engines.states import States
 from decodekit.constraints.vocabulary import Vocabulary
 from decodekit.registry import load
 
@@ -33,6 +34,9 @@ def examples() -> list[tuple[str, dict[str, Any]]]:
         *choice,
         ("json_schema", {"schema": {"type": "integer"}}),
         ("json_schema", {"schema": {"type": "integer"}, "engine": "machine"}),
+        ("json", {}),
+        ("cfg", {"grammar": 'start: "a" "b"?'}),
+        ("cfg", {"grammar": 'start: "a" "b"?', "dialect": "llguidance"}),
         ("sql", {"schema": "CREATE TABLE a (b TEXT)"}),
         ("smiles", {}),
         ("predicate", {"fn": str.isascii}),
@@ -60,7 +64,8 @@ def row(kind: str, options: dict[str, Any]) -> tuple[str, ...]:
     how = "exact" if exact else ("some way" if hasattr(cursor, "closing") else "-")
     dear = "calls Python" if getattr(compiled, "dear", False) else "yes"
     machine = getattr(compiled, "machine", None)
-    masks = ("walks the vocabulary" if machine is not None else "yes") + (
+    plain = machine is not None and type(compiled).bits_of is States.bits_of and type(compiled).mark is States.mark
+    masks = ("walks the vocabulary" if plain else "yes") + (
         ", on a thread" if getattr(compiled, "apart", False) else ""
     )
     forced = "bytes" if hasattr(cursor, "forced_text") else "tokens"
@@ -74,7 +79,13 @@ def _copies(compiled: Compiled) -> bool:
 
 def _named(compiled: Compiled) -> str:
     """The engine behind a compiled constraint."""
-    known = {"Grammar": "llguidance", "Table": "outlines_core", "Pushdown": "xgrammar", "Words": "words"}
+    known = {
+        "Grammar": "llguidance",
+        "Table": "outlines_core",
+        "Pushdown": "xgrammar",
+        "Words": "words",
+        "Spots": "Lark",
+    }
     if hasattr(compiled, "parts"):
         return " + ".join(dict.fromkeys(map(_named, compiled.parts)))
     machine = getattr(compiled, "machine", None)

@@ -2,6 +2,7 @@
 
     python -m perf.speculative            # about twenty minutes on one core
     python -m perf.speculative --quick    # a look
+    python -m perf.speculative --pair embedded   # only that pair; the other's rows stay as they are
 
 Two pairs. The embedded one: `zoo:base` and `zoo:draft`, whose passes cost about the same. And one with a dial: a random
 target of 12 layers and width 512 with a random draft of 2 layers and width 128, whose forward pass is really run and
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -26,11 +28,12 @@ from decodekit.models import zoo
 from decodekit.models.load import load
 from decodekit.models.zoo.data import json_examples
 from decodekit.rows import NONE, Rows
-from perf.bench import paired, ratio, save
+from perf.bench import RESULTS, paired, ratio, save
 from perf.loop import endless, prompts
 
 SEED, NEW, GUESSES = 11, 64, 5
 RATES, BATCHES = (0.6, 0.8, 0.95), (1, 4, 16)
+EMBEDDED, DIALED = "zoo:base, zoo:draft", "12 x 512, 2 x 128"
 COINS = torch.rand(4096, generator=torch.Generator().manual_seed(SEED))
 
 
@@ -134,6 +137,7 @@ def contenders(target: Any, small: Any, tokenizer: Any, ids: list[list[int]], ra
     cost = 0.05 if dial is not None else None  # of the dialed pair, by parameters: said because a wrapper hides them
     calls = {
         "plain": ours(model, "greedy", ids),
+        "two guesses": ours(model, [dk.speculative(draft=guesser, k=2), dk.greedy()], ids),
         "speculative": ours(model, [dk.speculative(draft=guesser, k=GUESSES), dk.greedy()], ids),
         "adapting": ours(
             model, [dk.speculative(draft=guesser, k=2 * GUESSES, adapt=True, cost=cost), dk.greedy()], ids
@@ -185,20 +189,28 @@ def measured(name: str, target: Any, small: Any, tokenizer: Any, batch: int, rat
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
-    quick = parser.parse_args().quick
+    parser.add_argument("--pair", choices=["embedded", "dialed"])
+    given = parser.parse_args()
+    quick = given.quick
     torch.set_num_threads(1)
     repeats = 3 if quick else 7
     rows: list[dict[str, Any]] = []
     tokenizer = AutoTokenizer.from_pretrained(zoo.path("base"))
-    base, draft = (
-        endless(AutoModelForCausalLM.from_pretrained(zoo.path(name), dtype=torch.float32).eval())
-        for name in ("base", "draft")
-    )
-    pair = (base, draft, tokenizer)
-    rows += [measured("zoo:base, zoo:draft", *pair, batch, None, repeats) for batch in BATCHES]
-    large, small = random_llama(12, 512, len(tokenizer)), random_llama(2, 128, len(tokenizer))
-    rates, pair = (0.8,) if quick else RATES, (large, small, tokenizer)
-    rows += [measured("12 x 512, 2 x 128", *pair, batch, rate, repeats) for batch in BATCHES for rate in rates]
+    old = [] if quick or given.pair is None else json.loads((RESULTS / "speculative.json").read_text())["rows"]
+    if given.pair != "dialed":
+        base, draft = (
+            endless(AutoModelForCausalLM.from_pretrained(zoo.path(name), dtype=torch.float32).eval())
+            for name in ("base", "draft")
+        )
+        rows += [measured(EMBEDDED, base, draft, tokenizer, batch, None, repeats) for batch in BATCHES]
+    else:
+        rows += [row for row in old if row["pair"] == EMBEDDED]
+    if given.pair != "embedded":
+        pair = (random_llama(12, 512, len(tokenizer)), random_llama(2, 128, len(tokenizer)), tokenizer)
+        rates = (0.8,) if quick else RATES
+        rows += [measured(DIALED, *pair, batch, rate, repeats) for batch in BATCHES for rate in rates]
+    else:
+        rows += [row for row in old if row["pair"] == DIALED]
     if not quick:
         note = (
             f"greedy, {NEW} tokens after 24, {GUESSES} guesses, one thread; ratios of paired repeats, below 1 is faster"
