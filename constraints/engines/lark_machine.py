@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from decodekit.constraints.engines.lark_future import Future
 from decodekit.constraints.engines.lark_layers import Indented, Plain
+from decodekit.constraints.engines.lark_said import said
 from decodekit.constraints.engines.lark_scanner import Place
 from decodekit.constraints.engines.lark_search import ended, searched
 from decodekit.constraints.engines.lark_tables import Stack, Tables
@@ -287,24 +288,4 @@ class Reader:
 
     def said(self, state: Spot) -> str:
         """The terminals that may come next, in the grammar's own names."""
-        shown = list(dict.fromkeys(self._shown(name) for name in self.expected(state)))
-        if self.final(state):
-            shown.append("the end of the text")
-        more = [f"or one of {len(shown) - 12} more"] if len(shown) > 12 else []
-        return "expected " + ", ".join(shown[:12] + more) if shown else ""
-
-    def expected(self, spot: Spot) -> list[str]:
-        """Names of the terminals that the open lexeme may become or, at its end, that may come next."""
-        out = list[str]()
-        here: Spot | None = spot
-        while here is not None:
-            names = self.layer.names(here.stack, here.place)
-            out += [n for n in names if n not in self.tables.ignored and here.place.can(n)]
-            here = here.other
-        return sorted(set(out))
-
-    def _shown(self, name: str) -> str:
-        terminal = self.tables.lark.parser.lexer_conf.terminals_by_name.get(name)
-        if terminal is not None and terminal.pattern.type == "str":
-            return repr(terminal.pattern.value)
-        return name
+        return said(self, state)
