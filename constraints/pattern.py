@@ -81,7 +81,8 @@ def _python(pattern: str, flags: int) -> Any:
             re.compile(pattern, flags)
             return _parser.parse(pattern, flags)
     except (re.error, ValueError, RecursionError, OverflowError) as error:
-        raise ConstraintError(f"the pattern {short(pattern)} is not a regular expression: {error}") from None
+        said = " ".join(str(error).split())
+        raise ConstraintError(f"the pattern {short(pattern)} is not a regular expression: {said}") from None
 
 
 def parsed(pattern: str, flags: int = 0) -> Tree:

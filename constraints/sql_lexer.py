@@ -24,6 +24,7 @@ from decodekit.constraints.sql_literals import (
 )
 from decodekit.constraints.sql_parser import Place, new_name
 from decodekit.constraints.sql_quotes import Quotes
+from decodekit.constraints.sql_said import said
 
 _SPACES: Final = frozenset(b" \t\n\r")
 _INNER: Final = LETTERS | DIGITS
@@ -54,12 +55,7 @@ class Lexer(Quotes):
 
     def said(self, state: State) -> str:
         """What may follow, by kind."""
-        offer = state[0].offer(self.names)
-        known = [term for term in sorted(offer.terminals) if self.parser.shift(state[0], term) is not None]
-        known += [f"name {word}" for word in sorted(offer.words) if self.parser.shift(state[0], ("w", word))][:12]
-        known += ["a new name"] if offer.loose else []
-        known += ["the end"] if self.final(state) else []
-        return "expected one of: " + ", ".join(known) if known else ""
+        return said(self, state)
 
     def leap(self, state: State, text: bytes) -> State | None:
         """Read the bytes of a token."""

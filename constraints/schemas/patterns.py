@@ -131,7 +131,8 @@ def matcher(pattern: str) -> Any:
         try:
             return regex.compile(pattern)
         except (regex.error, OverflowError, RecursionError):
-            raise ConstraintError(f"the pattern {pattern[:60]!r} is not a regular expression: {error}") from None
+            said = " ".join(str(error).split())
+            raise ConstraintError(f"the pattern {pattern[:60]!r} is not a regular expression: {said}") from None
 
 
 @functools.lru_cache(maxsize=4096)

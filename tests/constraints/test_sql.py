@@ -257,3 +257,20 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     file.write_text("not a database at all, but long enough to be one" * 50)
     with pytest.raises(ConstraintError, match=r"cannot be read as a SQLite database \(file is not a database\)"):
         Sql(database=file)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("SEL", "expected SELECT"),
+        ("SELECT na", "expected a name (name)"),
+        ("SELECT name FROM ", "expected a name (owners, pets, visits), ("),
+        ("SELECT name FROM pets WHERE name = 'a", "expected the rest of the text and its closing quote"),
+        ("SELECT name FROM pets LIMIT 1", "expected more of the number, OFFSET, one of , ;, the end"),
+    ],
+)
+def test_what_was_expected_is_said(text: str, said: str) -> None:
+    cursor = Sql(DDL).compile(LETTERS).start()
+    for byte in text.encode():
+        cursor.advance(byte)
+    assert cursor.explain() == said
