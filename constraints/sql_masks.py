@@ -8,11 +8,8 @@ and known names, are looked at one by one.
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -23,68 +20,13 @@ from decodekit.constraints.engines.states import Node, States, trie
 from decodekit.constraints.sql_lexer import NOBODY, Lexer
 from decodekit.constraints.sql_literals import DTEXT, GAP, QUOTED, TEXT, WORD, State
 from decodekit.constraints.sql_open import chain
+from decodekit.constraints.sql_split import FIRST, Split, Tail, divided
 from decodekit.constraints.vocabulary import Vocabulary
 
 SMALL: Final = 12
 """Nodes with fewer tokens below are walked plainly."""
-
-_CHARACTER: Final = (
-    rb"|[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}|\xed[\x80-\x9f][\x80-\xbf]"
-    rb"|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2}"
-)
-_HEADS: Final = {
-    "begin": re.compile(rb"[A-Za-z_][A-Za-z0-9_]*"),
-    "inner": re.compile(rb"[A-Za-z0-9_]+"),
-    "name": re.compile(rb"[\x20\x21\x23-\x7e]+"),
-    "text": re.compile(rb"(?:[\x20-\x26\x28-\x7e]" + _CHARACTER + rb")*"),
-    "dtext": re.compile(rb"(?:[\x20\x21\x23-\x7e]" + _CHARACTER + rb")*"),
-}
-"""What belongs to a lexeme whose letters do not matter, by kind."""
-_FIRST: Final = {
-    "begin": frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_"),
-    "inner": frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789"),
-    "name": frozenset(range(32, 127)) - {34},
-    "text": frozenset(range(32, 256)) - {39, 127},
-    "dtext": frozenset(range(32, 256)) - {34, 127},
-}
-
-
-class Tail(NamedTuple):
-    """A node of the trie of rests. ids: the tokens that end here."""
-
-    next: dict[int, Any]
-    ids: list[int]
-
-
-@dataclass(frozen=True)
-class Split:
-    """The tokens below a node. whole: ids without a rest, lengths: their characters. rests: a trie. heads: by head, in
-    lower case, the tokens with a rest. longest: bytes of the longest token. words: all, whole; of: their ids; depth:
-    how many of their bytes lead to the node. pattern: of heads.
-    """
-
-    whole: npt.NDArray[np.int64]
-    lengths: npt.NDArray[np.int64]
-    rests: Tail
-    heads: dict[bytes, list[tuple[bytes, tuple[int, ...]]]]
-    longest: int
-    words: list[bytes]
-    of: dict[bytes, tuple[int, ...]]
-    depth: int
-    pattern: re.Pattern[bytes]
-
-    @cached_property
-    def falling(self) -> list[bytes]:
-        """All tokens, longest first."""
-        return sorted(self.words, key=len, reverse=True)
-
-    def longer(self, room: int) -> Iterator[tuple[bytes, bool, tuple[int, ...]]]:
-        """Of the tokens with more bytes than `room`: what of them comes after the node, whether it has a rest, ids."""
-        for word in self.falling:
-            if len(word) - self.depth <= room:
-                break
-            found = self.pattern.match(word, self.depth)
-            yield word[self.depth :], found is None or found.end() < len(word), self.of[word]
+FEW: Final = 4
+"""So few tokens are read one by one."""
 
 
 class Loose(NamedTuple):
@@ -112,19 +54,46 @@ class SqlStates(States):
         self._walk(flags, trie(self.vocabulary), state)
 
     def _walk(self, flags: npt.NDArray[np.bool_], root: Node, first: State) -> None:
-        ids, open_ = list[int](), [(root, first)]
+        ids, open_, of, leap = list[int](), [(root, first)], self.vocabulary.by_bytes, self.machine.leap
         while open_:
             node, state = open_.pop()
-            loose = loosely(self.machine, state) if len(node.next) > 2 else None
-            split = self._split(node, loose.kind) if loose is not None else None
-            skipped = frozenset[int]()
-            if loose is not None and split is not None:
-                self._mark(flags, split, loose, state)
-                skipped = _FIRST[loose.kind]
+            skipped = self._at_once(flags, node, state) if node.many >= SMALL else frozenset[int]()
             for child, after in self._steps(node, state, skipped):
                 ids.extend(child.ids)
-                if child.next:
+                if child.many > FEW:
                     open_.append((child, after))
+                elif child.many:
+                    words, depth = child.below()
+                    for word in words:
+                        if leap(after, word[depth:]) is not None:
+                            ids.extend(of[word])
+        flags[ids] = True
+
+    def _at_once(self, flags: npt.NDArray[np.bool_], node: Node, state: State) -> frozenset[int]:
+        """Allow what words lead to from a node; the first bytes of these. None where that is no quicker than a walk."""
+        loose = loosely(self.machine, state)
+        words = strictly(self.machine, state) if loose is None else None
+        if loose is None and words is None:
+            return frozenset()
+        kind = loose.kind if loose is not None else "begin" if state[1] == GAP else "inner"
+        split = self._split(node, kind)
+        if split is None:
+            return frozenset()
+        if loose is not None:
+            self._mark(flags, split, loose, state)
+        else:
+            self._known(flags, split, words or [], state)
+        return FIRST[kind]
+
+    def _known(self, flags: npt.NDArray[np.bool_], split: Split, words: list[bytes], state: State) -> None:
+        """Allow the tokens of a split that begin one of `words`, or go on after a whole one."""
+        ids, starts, leap = list[int](), split.starts, self.machine.leap
+        for start in {word[:size] for word in words for size in range(1, len(word) + 1)}:
+            ids.extend(starts.get(start, ()))
+        for word in words:
+            for text, same in split.heads.get(word, ()):
+                if leap(state, text) is not None:
+                    ids.extend(same)
         flags[ids] = True
 
     def _steps(self, node: Any, state: State, skipped: frozenset[int]) -> list[tuple[Any, State]]:
@@ -170,36 +139,10 @@ class SqlStates(States):
         key = (id(node), kind)
         if key not in self._splits:
             words, depth = node.below()
-            words = [word for word in words if word[depth] in _FIRST[kind]]
+            words = [word for word in words if word[depth] in FIRST[kind]]
             many = len(words) >= SMALL
-            self._splits[key] = _divided(words, self.vocabulary.by_bytes, depth, kind) if many else None
+            self._splits[key] = divided(words, self.vocabulary.by_bytes, depth, kind) if many else None
         return self._splits[key]
-
-
-def _divided(words: list[bytes], of: dict[bytes, tuple[int, ...]], depth: int, kind: str) -> Split:
-    pattern, whole, lengths = _HEADS[kind], list[int](), list[int]()
-    ends, heads = dict[bytes, list[int]](), dict[bytes, list[tuple[bytes, tuple[int, ...]]]]()
-    match = pattern.match
-    for word in words:
-        found = match(word, depth)
-        end = found.end() if found else depth
-        ids = of[word]
-        if end == len(word):
-            whole += ids
-            size = end - depth if word.isascii() else len(word[depth:].decode())
-            lengths += [size] * len(ids)
-        else:
-            ends.setdefault(word[end:], []).extend(ids)
-            heads.setdefault(word[depth:end].lower(), []).append((word[depth:], ids))
-    rests = Tail({}, [])
-    for rest, same in ends.items():
-        node = rests
-        for byte in rest:
-            node = node.next.setdefault(byte, Tail({}, []))
-        node.ids.extend(same)
-    longest = max(map(len, words)) - depth
-    sizes = np.array(lengths, dtype=np.int64)
-    return Split(np.array(whole, dtype=np.int64), sizes, rests, heads, longest, words, of, depth, pattern)
 
 
 def loosely(machine: Lexer, state: State) -> Loose | None:
@@ -226,6 +169,24 @@ def loosely(machine: Lexer, state: State) -> Loose | None:
     rests = frozenset(word[len(start) :] for word in special[low:high])
     kind = "begin" if mode == GAP else "inner"
     return Loose(kind, (place, WORD, NOBODY, 0), machine.name - len(begun), rests)
+
+
+def strictly(machine: Lexer, state: State) -> list[bytes] | None:
+    """What is left of the words that may be written here, where only known ones may; None where others may too."""
+    place, mode, a, _ = state
+    if mode not in (GAP, WORD):
+        return None
+    offer = place.offer(machine.names)
+    if offer.loose or offer.loose_qualifier:
+        return None
+    special = place.special
+    if special is None:
+        shift = machine.parser.shift
+        ways = (way for some in offer.begins.values() for way in some)
+        special = place.special = sorted({word.encode() for word, end in ways if shift(place, end) is not None})
+    start = a.encode() if mode == WORD else b""
+    low, high = bisect_left(special, start), bisect_left(special, start + b"\xff")
+    return [word[len(start) :] for word in special[low:high]]
 
 
 def _in_quotes(machine: Lexer, state: State) -> Loose | None:

@@ -58,9 +58,10 @@ class Offer:
 
     terminals: key words and signs. words, qualifiers: names in lower case. plain: those that need no quotes. loose,
     loose_qualifier: any new name. numbers: ordinals. begins: what can be written as a word, by its first letter.
+    quoted: what can be written in quotes, sorted.
     """
 
-    __slots__ = ("begins", "loose", "loose_qualifier", "numbers", "plain", "qualifiers", "terminals", "words")
+    __slots__ = ("begins", "loose", "loose_qualifier", "numbers", "plain", "qualifiers", "quoted", "terminals", "words")
 
     def __init__(self, names: Names, stack: Stack, scope: Scope) -> None:
         terminals, words, qualifiers = set[str](), set[str](), set[str]()
@@ -96,14 +97,16 @@ class Offer:
         self.numbers = tuple(sorted(word for word in words if word.isdigit()))
         self.words = frozenset(words - set(self.numbers))
         self.qualifiers = frozenset(qualifiers)
-        self.plain, self.begins = _index(self.words, self.qualifiers, self.terminals)
+        self.plain, self.begins, self.quoted = _index(self.words, self.qualifiers, self.terminals)
 
 
 @lru_cache(4096)
 def _index(
     words: frozenset[str], qualifiers: frozenset[str], terminals: frozenset[str]
-) -> tuple[frozenset[str], dict[str, list[tuple[str, Terminal]]]]:
-    """What needs no quotes, and all that can be written as a word by its first letter; shared by equal offers."""
+) -> tuple[frozenset[str], dict[str, list[tuple[str, Terminal]]], list[bytes]]:
+    """What needs no quotes, all that can be written as a word by its first letter, and all that can be written in
+    quotes, sorted; shared by equal offers.
+    """
     plain = frozenset(word for word in words | qualifiers if is_plain(word))
     begins: dict[str, list[tuple[str, Terminal]]] = {}
     for term in terminals:
@@ -112,7 +115,7 @@ def _index(
     for kind, known in (("w", words), ("q", qualifiers)):
         for word in known & plain:
             begins.setdefault(word[0], []).append((word, (kind, word)))
-    return plain, begins
+    return plain, begins, sorted(word.encode() for word in words | qualifiers)
 
 
 class Parser:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 from decodekit.constraints.sql_literals import DTEXT, GAP, QUOTED, Literals, State
 from decodekit.constraints.sql_parser import Place
 from decodekit.constraints.sql_scope import CLOSED, Scope, count, outward
@@ -21,10 +23,10 @@ class Quotes(Literals):
         if found is None:
             offer, shift = place.offer(self.names), self.parser.shift
             found = offer.loose and len(text) < self.name and all(32 <= byte < 127 for byte in text)
+            low, high = bisect_left(offer.quoted, text), bisect_left(offer.quoted, text + b"\xff")
             found = found or any(
-                name.encode().startswith(text)
-                and (shift(place, ("d", name)) is not None or (name in offer.qualifiers and shift(place, ("e", name))))
-                for name in offer.words | offer.qualifiers
+                shift(place, ("d", name)) is not None or (name in offer.qualifiers and shift(place, ("e", name)))
+                for name in map(bytes.decode, offer.quoted[low:high])
             )
             place.prefixes[key] = found
         return found

@@ -78,6 +78,11 @@ class Node:
                 at = end
         return self._next
 
+    @property
+    def many(self) -> int:
+        """How many different tokens go on from here."""
+        return self._high - self._low
+
     def below(self) -> tuple[list[bytes], int]:
         """The tokens that go on from here, in order and whole, and how many of their bytes lead here."""
         return self._words[self._low : self._high], self._depth
