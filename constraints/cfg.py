@@ -164,7 +164,9 @@ def _of_text(text: str, path: str | None, start: str) -> Reader:
         raise
     except (LarkError, OSError) as error:
         raise explained(error, text) from None
-    except (RecursionError, AssertionError, KeyError, ValueError, re.error) as error:
+    except (RecursionError, AssertionError, KeyError, ValueError, TypeError, re.error) as error:
+        if isinstance(error.__context__, LarkError):  # Lark failed while it put its own error into words
+            raise explained(error.__context__, text) from None
         raise ConstraintError(f"Lark cannot load the grammar: {type(error).__name__}: {str(error)[:200]}") from None
 
 

@@ -12,6 +12,7 @@ from decodekit.constraints.engines.lark_seams import Seams
 from decodekit.constraints.engines.lark_tables import Tables
 from decodekit.constraints.steering import closing
 from decodekit.constraints.vocabulary import Vocabulary
+from decodekit.errors import ConstraintError
 
 BYTES = Vocabulary(tuple(bytes([byte]) for byte in range(256)))
 NESTED = (
@@ -79,3 +80,10 @@ def test_spots_are_forgotten_and_nothing_changes(monkeypatch: pytest.MonkeyPatch
     want = masks()
     monkeypatch.setattr(lark_machine, "SPOTS", 5)
     assert masks() == want
+
+
+def test_what_lark_itself_fails_to_put_into_words_is_told_with_its_place() -> None:
+    """Found by atheris: a log message of Lark's own error report is not formatted right."""
+    grammar = 'start: \nA: /A.2: A.2: A.2: A.2: start: start: x{y}: start: A: /("if"istart: start: A: /'
+    with pytest.raises(ConstraintError, match="line 1, column 5"):
+        dk.cfg(grammar)
