@@ -165,9 +165,19 @@ def _of_text(text: str, path: str | None, start: str) -> Reader:
     except (LarkError, OSError) as error:
         raise explained(error, text) from None
     except (RecursionError, AssertionError, KeyError, ValueError, TypeError, re.error) as error:
-        if isinstance(error.__context__, LarkError):  # Lark failed while it put its own error into words
-            raise explained(error.__context__, text) from None
+        own = _before(error)
+        if own is not None:  # Lark failed while it put that one into words
+            raise explained(own, text) from None
         raise ConstraintError(f"Lark cannot load the grammar: {type(error).__name__}: {str(error)[:200]}") from None
+
+
+def _before(error: BaseException) -> LarkError | None:
+    """The error of Lark that was being handled first when this one came up."""
+    found, here = None, error.__context__
+    while here is not None:
+        found = here if isinstance(here, LarkError) else found
+        here = here.__context__
+    return found
 
 
 def _of_object(lark: Lark, start: str | None) -> Reader:
