@@ -37,15 +37,19 @@ class Seams:
         tables = self.tables
         if tables.reach:  # what a terminal matches depends on what was before it
             return False
-        before: dict[int, set[tuple[Scanner, str]]] = {}
         known = tables.lark.parser.lexer_conf.terminals_by_name
+        readers: dict[str, set[Scanner]] = {}  # the lexer asks the state on top, which may be reduced before the shift
+        leads: dict[int, set[str]] = {}
         for state, row in tables.rows.items():
             for name, (shift, target) in row.items():
-                if shift and name in known:
-                    before.setdefault(target, set()).add((tables.scanners[state], name))
+                if name in known:
+                    readers.setdefault(name, set()).add(tables.scanners[state])
+                    if shift:
+                        leads.setdefault(target, set()).add(name)
         pruned = False
         for state, row in tables.rows.items():
-            scanner, ways = tables.scanners[state], before.get(state)
+            scanner = tables.scanners[state]
+            ways = [(old, name) for name in leads.get(state, ()) for old in readers[name]]
             for name in [name for name in row if name in known]:
                 read = self.readable(scanner, name)
                 if not read or (ways and not any(self.beside(*way, scanner, name) for way in ways)):
