@@ -2,8 +2,8 @@
 
 LALR tables know nothing of the lexer: they shift `"if"` after NAME although the lexer reads `xif` as one name. Where no
 text of the first terminal, with anything ignored after it, lets the lexer read the second, the action is taken out of
-the tables: what is left says what texts can do. A state that a terminal leads to is the only place where that must be
-done, since the terminal that waits stays the same while the parser reduces.
+the tables: what is left says what texts can do. The states that terminals lead to, and the first, are the only ones
+where that is done: there the lexer is asked, and the terminal that waits stays the same while the parser reduces.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Seams:
                     if shift:
                         leads.setdefault(target, set()).add(name)
         pruned = False
-        for state, row in tables.rows.items():
-            scanner = tables.scanners[state]
+        for state in {tables.first_state, *leads}:  # the others are never on top when the lexer is asked
+            row, scanner = tables.rows[state], tables.scanners[state]
             ways = [(old, name) for name in leads.get(state, ()) for old in readers[name]]
             for name in [name for name in row if name in known]:
                 read = self.readable(scanner, name)

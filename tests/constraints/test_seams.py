@@ -51,6 +51,13 @@ def test_what_leads_nowhere_is_refused() -> None:
     assert reader.leap(reader.first(), b"if)if)4") is not None
 
 
+def test_a_state_that_is_reached_by_reducing_reads_with_the_lexer_before() -> None:
+    lark = Lark("start: T2 | x? T1 x?\nx: T2+\nT1: /a*b/\nT2: /b/", parser="lalr")
+    lark.parse("bbb")
+    reader = Reader(Tables(lark, None))
+    assert reader.leap(reader.first(), b"bbb") is not None
+
+
 def test_deep_texts_are_closed() -> None:
     grammar = 'start: NAME x\nx: start "if" x | "if" NAME\nNAME: /[a-z]/'
     cursor = dk.cfg(grammar).compile(BYTES).start()
