@@ -17,6 +17,8 @@ from decodekit.constraints.engines.lark_tables import QUOTED, Tables
 
 PLACES: Final = 3_000
 """How many places are looked at for a text of two terminals, before it counts as possible."""
+BUDGET: Final = 200_000
+"""The same for all pairs of a grammar together: about a second."""
 
 Ends = list[tuple[Place, bool]]
 """Places where a lexeme may end; whether its match is certain there, or waits for what comes next."""
@@ -31,6 +33,7 @@ class Seams:
         self._direct: dict[tuple[Scanner, str, Scanner, str], bool] = {}
         self._beside: dict[tuple[Scanner, str, Scanner, str], bool] = {}
         self._read: dict[tuple[Scanner, str], bool] = {}
+        self.looked = 0
 
     def prune(self) -> bool:
         """Take the actions out that no text can use; whether there were any."""
@@ -88,8 +91,10 @@ class Seams:
         """The same with nothing between them. True too where the bound is met."""
         key = (old, name, new, want)
         if key not in self._direct:
-            ends = self.ends(old, name)
-            self._direct[key] = ends is None or _joined(ends, name, new, want)
+            ends = self.ends(old, name) if self.looked < BUDGET else None
+            found, looked = (True, 0) if ends is None else _joined(ends, name, new, want)
+            self.looked += looked
+            self._direct[key] = found
         return self._direct[key]
 
     def ends(self, scanner: Scanner, name: str) -> Ends | None:
@@ -118,14 +123,14 @@ def _ends(scanner: Scanner, name: str) -> Ends | None:
     return out
 
 
-def _joined(ends: Ends, name: str, new: Scanner, want: str) -> bool:
-    """Whether after one of these ends `new` reads a `want` before the lexeme goes on to match more."""
+def _joined(ends: Ends, name: str, new: Scanner, want: str) -> tuple[bool, int]:
+    """Whether after one of these ends `new` reads a `want` before the lexeme matches more; and the places looked at."""
     first = new.first(b"", False)
     open_ = deque((place, first, 0, sure) for place, sure in ends)
     seen = set(open_)
     for place, sure in ends:
         if place.dead and sure and first.can(want):
-            return True
+            return True, 0
     while open_:
         old, here, past, sure = open_.popleft()
         for byte in {*old.scanner.bytes_of(old), *new.bytes_of(here)}:
@@ -138,17 +143,17 @@ def _joined(ends: Ends, name: str, new: Scanner, want: str) -> bool:
             read = after.hit is not None and _is(after.hit[1], want)
             if onward is None or onward.dead:
                 if held and (read or after.can(want)):
-                    return True
+                    return True, len(seen)
                 continue
             if read and (held or onward.waits):
-                return True
+                return True, len(seen)
             way = (onward, after, min(past + 1, AGE + 1), held)
             if not after.dead and way not in seen:
                 seen.add(way)
                 open_.append(way)
         if len(seen) > PLACES:
-            return True
-    return False
+            return True, len(seen)
+    return False, len(seen)
 
 
 def _holds(onward: Place | None, name: str, past: int, sure: bool) -> bool | None:
