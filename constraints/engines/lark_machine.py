@@ -16,7 +16,7 @@ from decodekit.constraints.engines.lark_search import ended, searched
 from decodekit.constraints.engines.lark_tables import Stack, Tables
 
 SPOTS: Final = 200_000
-"""How many spots are made before all are forgotten: long texts, and many, take no more memory than that."""
+"""How many spots are made before all are forgotten but those that somebody holds, so that memory stays bounded."""
 
 
 class Spot:
