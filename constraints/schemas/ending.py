@@ -10,7 +10,6 @@ SEARCH: Final = 4_000
 """How many places are looked at for an end."""
 LEVEL: Final = 4
 """How many bytes half a level of nesting less is worth."""
-_BLANK: Final = (0x20, 0x0A)
 _BYTES: Final = (*range(0x21, 0x100), 0x20)
 
 
@@ -31,7 +30,7 @@ def ended(place: Any) -> bytes | None:
                 out.append(back[1])
             return bytes(reversed(out))
         for byte in _BYTES:
-            if here.spaced and byte in _BLANK:
+            if here.spaced and byte == 0x20:
                 continue
             after = here.step(byte)
             if after is not None and after not in came:
