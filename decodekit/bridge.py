@@ -27,6 +27,7 @@ from decodekit.session import Session, Want
 from decodekit.spec import Strategy
 from decodekit.trace import Trace
 
+_POINTWISE = ("TemperatureLogitsWarper", "RepetitionPenaltyLogitsProcessor")
 _UNSUPPORTED = ("output_scores", "output_logits", "output_attentions", "output_hidden_states")
 
 
@@ -48,9 +49,10 @@ def hf(
         seed: of the noise field; None draws one from torch's global generator, so that `set_seed` decides.
         streamer: as for `generate`, which does not hand its own on to a callable.
 
-    Temperature, top-k, top-p, penalties and the like are set as usual: in `generate` or its generation config. They
-    come before the constraint, so what they cut off is lost to it: with sampling transformers keeps 50 tokens unless
-    told otherwise, and if the constraint allows none of them the row is a dead end. Give `top_k=0` with a constraint.
+    Temperature, top-k, top-p, penalties and the like are set as usual: in `generate` or its generation config. With a
+    constraint they act on what it allows, so that none of them can leave nothing of it; but for a leading temperature
+    or repetition penalty that needs the mask of every step, also for the 50 tokens that transformers keeps with
+    sampling unless told otherwise: `top_k=0` spares it.
     """
     return HFGenerate(strategy, constraint, tokenizer, seed, streamer)
 
@@ -96,7 +98,7 @@ class HFGenerate:
 
         def adapt(kit: Kit) -> Kit:
             ours = _Padded(input_ids, pad)
-            warpers = (_Processors(ours, logits_processor),) if len(logits_processor) else ()
+            warpers = _warpers(ours, logits_processor)
             stops = (_Criteria(ours, stopping_criteria),) if len(stopping_criteria) else ()
             return replace(kit, warpers=(*warpers, *kit.warpers), stops=(*stops, *kit.stops))
 
@@ -168,11 +170,23 @@ class _Padded:
         return torch.cat([self.prompts, new], 1)
 
 
-class _Processors:
-    """Warper: a list of transformers' logits processors."""
+def _warpers(padded: _Padded, processors: Any) -> tuple[_Processors, ...]:
+    """The leading pointwise ones as one warper, which may act before a constraint, and all others as another."""
+    from transformers.generation import logits_process
 
-    def __init__(self, padded: _Padded, processors: Any) -> None:
-        self._padded, self._processors = padded, processors
+    simple = tuple(getattr(logits_process, name) for name in _POINTWISE)
+    count = 0
+    while count < len(processors) and isinstance(processors[count], simple):
+        count += 1
+    parts = (type(processors)(processors[:count]), True), (type(processors)(processors[count:]), False)
+    return tuple(_Processors(padded, part, pointwise) for part, pointwise in parts if len(part))
+
+
+class _Processors:
+    """Warper: a list of transformers' logits processors. pointwise: see :class:`decodekit.roles.Warper`."""
+
+    def __init__(self, padded: _Padded, processors: Any, pointwise: bool) -> None:
+        self._padded, self._processors, self.pointwise = padded, processors, pointwise
 
     def warp(self, rows: Rows, ask: Proposal, logits: Tensor) -> Tensor:
         """[R, K, V] -> [R, K, V]; every position is processed with the tokens before it, guesses included."""

@@ -16,7 +16,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from decodekit import noise
+from decodekit import noise, warping
 from decodekit.errors import CompositionError
 from decodekit.held import held
 from decodekit.kit import Run
@@ -38,9 +38,9 @@ class View:
 
     ask: the proposal. scope: [R, K] bool, cells that may be taken. logp: [R, K, V] float64, the law to decide by (after
     warpers; the mask token is never in it). value: [R, K] the token that a taken cell gets. raw: [R, K, V] the law
-    before a constraint changed it; the same object where none did. Under a constraint `logp` is the exact marginal of
-    each cell given that the whole canvas satisfies it, all of `value` together is one filling that does, and `sums`
-    has what it was computed by.
+    before a constraint, and the warpers that act within it, changed it; the same object where none did. Under a
+    constraint `logp` is the exact marginal of each cell given that the whole canvas satisfies it, all of `value`
+    together is one filling that does, and `sums` has what it was computed by, before any truncation.
     """
 
     rows: Rows
@@ -116,6 +116,8 @@ class Filler(ABC):
 
     scattered = True
     """Cells are committed in any order: the recorder keeps log-probabilities cell by cell."""
+    restricts = True
+    """The constraint is an automaton on the whole canvas: warpers that act within it are applied here."""
     weighs = True
     """Drawn values have importance weights under a constraint: what is committed is never opened again."""
 
@@ -207,7 +209,8 @@ class Filler(ABC):
         raw = logits.log_softmax(-1)  # [R, K, V]
         scope = ask.at != NONE if scope is None else scope
         if self.held is not None:
-            logp, value, sums = self.held.look(rows, ask, raw, self.given(rows), self.sample)
+            late = warping.split(self.run.kit.warpers)[1]
+            logp, value, sums = self.held.look(rows, ask, raw, self.given(rows), self.sample, late)
             return View(rows, ask, scope, logp, value, raw, sums)
         value = noise.argmax(raw, rows.stream, ask.at) if self.sample else raw.argmax(2)
         return View(rows, ask, scope, raw, value, raw)

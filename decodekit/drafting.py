@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from decodekit import verify
 from decodekit.about import about_of, form
 from decodekit.errors import CompositionError
 from decodekit.kit import Run
@@ -117,8 +118,8 @@ class Drafter:
         token = choice.tokens[:, 0].masked_fill(~choice.take[:, 0], NONE)
         if not wanted and self._sure == 0.0:
             return token, None
-        if kit.constraint is not None:
-            warped = warped.masked_fill(~kit.constraint.mask(rows, here), -torch.inf)
+        if not kit.restricts:  # else it is restricted already
+            warped = verify.allowed(rows, ask, warped, kit.constraint)
         law = warped.log_softmax(-1)
         if self._sure > 0.0:
             # Of the best token, not of the one drawn: whether there is a guess must say nothing about which it is, or

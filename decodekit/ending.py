@@ -9,8 +9,9 @@ from torch import Tensor
 
 from decodekit.errors import OptionError
 from decodekit.kit import Run
-from decodekit.roles import Constraint
+from decodekit.roles import Constraint, Proposal
 from decodekit.rows import NONE, Rows
+from decodekit.verify import allowed
 
 
 class MustEnd:
@@ -42,10 +43,21 @@ class MustEnd:
         """How many checks are worth a mask, by the inner constraint; without one a mask is nearly free."""
         return int(getattr(self.inner, "patience", 0))
 
+    def prepare(self, rows: Rows, at: Tensor) -> None:
+        """Begin the masks of the inner constraint while the model reads."""
+        begin = getattr(self.inner, "prepare", None)
+        if begin is not None:
+            begin(rows, at)
+
     def mask(self, rows: Rows, at: Tensor) -> Tensor:
         """[R, K, V] bool."""
         open_ = ~self._last(rows, at)[..., None] | self._ends  # [R, K, V]
         return open_ if self.inner is None else self.inner.mask(rows, at) & open_
+
+    def masked(self, rows: Rows, at: Tensor, logits: Tensor) -> Tensor:
+        """`logits` [R, K, V] with -inf where :meth:`mask` is False; what is open everywhere costs nothing."""
+        logits, last = allowed(rows, Proposal(at, at), logits, self.inner), self._last(rows, at)
+        return logits.masked_fill(last[..., None] & ~self._ends, -torch.inf) if bool(last.any()) else logits
 
     def admits(self, rows: Rows, at: Tensor, tokens: Tensor) -> Tensor:
         """[R, C] bool; the inner constraint is asked only about what may stand there."""

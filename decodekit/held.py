@@ -7,20 +7,26 @@ a round's weight is the mass of accepted fillings under the new laws, over what 
 was read anew (a twisted proposal; the product over all rounds is that of all Z before over Z after the commits). The
 weighted law is the model's own along the order in which this run chose its cells (one cell a round: its any-order
 chain), restricted to accepted canvases: the text is accepted, and nothing but ends was drawn behind its end.
+
+Truncating warpers cut the marginal of each cell given the constraint; what is drawn is then the product of the laws cut
+in this way, given the constraint, and the weights are those without the cut. As in text from left to right, truncation
+moves mass among accepted fillings only: a weighted run aims at the product over rounds of what the truncated laws given
+the constraint say of the values committed, times the ratio of the untruncated Z that the round's weight is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from decodekit import warping
 from decodekit.errors import ConstraintError
 from decodekit.kit import Run
 from decodekit.lattice import LEAST, Cells, Lattice, Sums
 from decodekit.registry import default
-from decodekit.roles import Proposal
+from decodekit.roles import Proposal, Warper
 from decodekit.rows import NONE, Rows
 
 _Z, _DRAWN = "canvas.z", "canvas.drawn"
@@ -72,23 +78,47 @@ class Held:
             "one of them"
         )
 
-    def look(self, rows: Rows, ask: Proposal, raw: Tensor, given: Tensor, sample: bool) -> tuple[Tensor, Tensor, Sums]:
+    def look(
+        self, rows: Rows, ask: Proposal, raw: Tensor, given: Tensor, sample: bool, late: Sequence[Warper] = ()
+    ) -> tuple[Tensor, Tensor, Sums]:
         """([R, K, V] log marginals, [R, K] joint values, the sums) for laws `raw` [R, K, V] of the round.
 
-        Committed cells that were read again keep their law, and so do rows that warpers left without any filling.
+        late: warpers that act within the constraint: on the marginals. What is returned first is what they leave, the
+        sums are those before them. Committed cells that were read again keep their law, and so do rows that warpers
+        left without any filling.
         """
         here = (ask.at != NONE) & ~rows.done[:, None]
         fresh = here & ~rows.final.gather(1, ask.at.clamp(min=0))
         cells = self._cells(rows, ask, given, fresh)
-        p = raw.exp()
-        p = torch.where(raw > -torch.inf, p.clamp(min=LEAST), 0.0)
-        sums = Sums(self._lattice, cells, p)
+        sums = last = self._sums(cells, raw)
+        good = fresh & ~sums.log_z().isneginf()[:, None]
+        for warper in late:
+            raw = self._truncated(rows, ask, raw, last, good, warper)
+            last = self._sums(cells, raw)
         if sample:
             rows.columns[_DRAWN] = cells.number + 1
-        joint = sums.draw() if sample else sums.best()
-        good = fresh & ~sums.log_z().isneginf()[:, None]
-        logp = torch.where(good[..., None], sums.marginals().log(), raw)
+        joint = last.draw() if sample else last.best()
+        logp = torch.where(good[..., None], last.marginals().log(), raw)
         return logp, torch.where(good & (joint != NONE), joint, raw.argmax(2)), sums
+
+    def _sums(self, cells: Cells, raw: Tensor) -> Sums:
+        return Sums(self._lattice, cells, torch.where(raw > -torch.inf, raw.exp().clamp(min=LEAST), 0.0))
+
+    @staticmethod
+    def _truncated(rows: Rows, ask: Proposal, raw: Tensor, sums: Sums, good: Tensor, warper: Warper) -> Tensor:
+        """The laws `raw` [R, K, V] after one more warper, which acts on the marginals of the `good` [R, K] cells.
+
+        A factor by which it changes a marginal changes the law. Cells are cut one by one, and what is left of them need
+        not make an accepted filling; so the tokens of the most probable one stay.
+        """
+        if warping.is_pointwise(warper):
+            return warper.warp(rows, ask, raw).log_softmax(-1)
+        marginal = torch.where(good[..., None], sums.marginals().log(), raw)
+        out = warper.warp(rows, ask, marginal)
+        change = torch.where(marginal > -torch.inf, out - marginal, -torch.inf)
+        kept = torch.zeros_like(raw, dtype=torch.bool).scatter_(2, sums.best().clamp(min=0)[..., None], True)
+        change = torch.where(kept & good[..., None] & (change == -torch.inf), 0.0, change)
+        return (raw + change).log_softmax(-1)
 
     def weight(self, rows: Rows, ask: Proposal, sums: Sums, given: Tensor, tokens: Tensor, take: Tensor) -> Tensor:
         """[R, K] what this round's commits add to the log weights, all at the first of them."""

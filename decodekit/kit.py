@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -23,6 +23,8 @@ from decodekit.roles import (
     Warper,
 )
 from decodekit.rows import Rows
+from decodekit.verify import allowed
+from decodekit.warping import Reshaped, processed, reshape, split
 
 
 class Model(Protocol):
@@ -66,19 +68,46 @@ class Kit:
     stops: tuple[Stop, ...] = ()
     observers: tuple[Observer, ...] = ()
 
+    @property
+    def restricts(self) -> bool:
+        """Whether every round restricts the logits before the selector sees them: a warper acts on what is left."""
+        if self.constraint is None or getattr(self.selector, "restricts", False):
+            return False
+        return bool(split(self.warpers)[1])
+
     def prepare(self, rows: Rows, at: Tensor) -> None:
-        """Begin, while the model reads, what the selector will ask the constraint for: it says so by `masks`."""
-        if getattr(self.selector, "masks", False):
+        """Begin, while the model reads, the masks that the round will ask for: the selector says so by `masks`."""
+        if getattr(self.selector, "masks", False) or self.restricts:
             begin = getattr(self.constraint, "prepare", None)
             if begin is not None:
                 begin(rows, at)
 
     def judge(self, rows: Rows, ask: Proposal, logits: Tensor) -> tuple[Tensor, Choice]:
         """Warp and select: (warped logits [R, K, V], choice). A drafter calls it too: same rules for both."""
-        warped = logits
-        for warper in self.warpers:
-            warped = warper.warp(rows, ask, warped)
-        return warped, self.selector.select(rows, ask, warped, self.constraint)
+        found = self.reshape(rows, ask, logits)
+        choice = self.selector.select(rows, ask, found.logits, found.constraint)
+        if choice.logw is not None:  # what the selector weighed is what it saw: the truncated distribution
+            choice = replace(choice, logw=choice.logw + found.mass())
+        return found.logits, choice
+
+    def reshape(self, rows: Rows, ask: Proposal, logits: Tensor) -> Reshaped:
+        """What the selector gets for `logits` [R, K, V]: see :mod:`decodekit.warping`.
+
+        A selector that restricts by itself (`restricts`: canvases) gets the leading warpers only, where there is a
+        constraint, and applies the others within its own restriction.
+        """
+        warpers = self.warpers
+        if self.constraint is not None and getattr(self.selector, "restricts", False):
+            warpers = split(warpers)[0]
+        return reshape(warpers, rows, ask, logits, self.constraint)
+
+    def processed(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None = None) -> Tensor:
+        """The logits of the processed target, [R, K, V]: warped and restricted.
+
+        constraint: instead of the kit's own, which follows the rows of the run, for rows of one's own.
+        """
+        limit = self.constraint if constraint is None else constraint
+        return processed(self.warpers, rows, ask, logits, lambda before: allowed(rows, ask, before, limit))
 
 
 @dataclass

@@ -13,6 +13,7 @@ from decodekit.kit import Kit
 from decodekit.roles import Choice, Proposal, Round, Watcher
 from decodekit.rows import NONE, Rows
 from decodekit.trees import decide
+from decodekit.warping import is_before
 
 _TOLD: Final = 2  # dead rows of a group and round that are explained
 _REMARKS: Final = 64  # ... and of a run: where rows die in masses, more of them says nothing new
@@ -66,14 +67,28 @@ def _settle(kit: Kit, rows: Rows, ask: Proposal, choice: Choice, take: Tensor, b
 def _explain(kit: Kit, rows: Rows, dead: Tensor) -> None:
     """Note what was expected where a row came to a dead end; for a few rows of a group only, for it may be dear."""
     ask = getattr(kit.constraint, "explain", None)
-    if ask is None:
+    cuts = kit.constraint is not None and any(is_before(warper) for warper in kit.warpers)
+    if ask is None and not cuts:
         return
     told: dict[int, int] = {}
     for r in dead.nonzero()[:, 0].tolist():
         group = int(rows.group[r])
         told[group] = told.get(group, 0) + 1
         if told[group] <= _TOLD and len(rows.remarks) < _REMARKS:
-            rows.remark(r, ask(rows, r))
+            why = "" if ask is None else str(ask(rows, r))
+            if cuts and _was_open(kit, rows, r):
+                why += f"{'; ' if why else ''}a warper with within='model' cut that away: leave within out"
+            rows.remark(r, why)
+
+
+def _was_open(kit: Kit, rows: Rows, r: int) -> bool:
+    """Whether the constraint itself allows something after the text of row `r`."""
+    assert kit.constraint is not None
+    if getattr(kit.selector, "restricts", False):  # a canvas: what was committed so far had an accepted filling
+        return True
+    at = torch.full_like(rows.n, NONE)
+    at[r] = rows.n[r]
+    return bool(kit.constraint.mask(rows, at[:, None])[r].any())
 
 
 def _survive(kit: Kit, rows: Rows) -> None:

@@ -122,7 +122,8 @@ class Choice:
 class Round:
     """Everything that happened in one round, for observers. Tensors are borrowed: copy what must outlive the call.
 
-    number: counts from 0. logits: [R, K, V] of the model, before warpers. warped: [R, K, V] after them.
+    number: counts from 0. logits: [R, K, V] of the model, before warpers. warped: [R, K, V] after them, restricted to
+    what is allowed where a warper acted within that.
     take: [R, K] what became final after all cuts. before: [R] rows.n when the round began. rows: after the commit,
     before survivors move. ended: [R] bool, rows that this round finished. refused: what a tree guessed beside the chain
     that is seen here.
@@ -167,10 +168,20 @@ class Scorer(Protocol):
 
 @runtime_checkable
 class Warper(Protocol):
-    """How is that reshaped? Any number, in the order given."""
+    """How is that reshaped? Any number, in the order given.
+
+    With a constraint a warper sees the logits restricted to what is allowed (-inf elsewhere), so that what it keeps is
+    among that. Two attributes of the bound warper, both false where they are missing, say otherwise. `pointwise`: what
+    it makes of a token depends on no other token, so it commutes with the restriction, and acts before it, which
+    spares a mask. `before_constraint`: it was asked to look at all tokens of the model, and may leave nothing of what
+    is allowed. Either holds up to the first warper with neither: from there on all act on what is restricted.
+    """
 
     def warp(self, rows: Rows, ask: Proposal, logits: Tensor) -> Tensor:
-        """[R, K, V] -> [R, K, V]; never in place. Position ask.at[r, k] sees the guesses before it as its text."""
+        """[R, K, V] -> [R, K, V]; never in place. Position ask.at[r, k] sees the guesses before it as its text.
+
+        A token at -inf counts for nothing and stays there; of the others at least one is kept.
+        """
 
 
 @runtime_checkable
@@ -198,7 +209,12 @@ class Selector(Protocol):
     """Which tokens are taken? Exactly one per composition."""
 
     def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Choice:
-        """Decide from warped `logits` [R, K, V]. For a chain of guesses: take the agreeing ones and one token more."""
+        """Decide from warped `logits` [R, K, V]. For a chain of guesses: take the agreeing ones and one token more.
+
+        Where warpers act within the constraint the logits are restricted already, and `constraint` knows it
+        (:class:`decodekit.warping.Settled`). Weights are towards `logits` under `constraint`; the mass that was
+        allowed before is added to them. A selector that restricts by itself says so by an attribute `restricts`.
+        """
 
 
 @runtime_checkable

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from decodekit import trees
+from decodekit import trees, verify
 from decodekit.drafting import Draft, readable
 from decodekit.kit import Run
 from decodekit.members import fitted
 from decodekit.roles import Nodes, Proposal
 from decodekit.rows import NONE, Rows
+from decodekit.warping import Reshaped
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +127,12 @@ class TreeDrafter:
             if high - low == 1 and front.path.shape[2]:
                 where = (at - front.path.shape[2])[:, None] + torch.arange(front.path.shape[2], device=at.device)
                 rows.write(where, front.path[:, low], front.on[:, low : low + 1].expand_as(where))
-            one = law[:, low:high]
-            for warper in kit.warpers:
-                one = warper.warp(rows, ask, one)
-            warped.append(one)
+            one = kit.reshape(rows, ask, law[:, low:high])
+            warped.append(one.logits)
             if not together:
                 found.append(self._chosen(rows, ask, one, count))
         if together:
-            one = torch.cat(warped, 1)
+            one = Reshaped(torch.cat(warped, 1), None)
             here = at[:, None].expand(-1, width).masked_fill(~front.on, NONE)
             found = [self._chosen(rows, Proposal(here, torch.full_like(here, NONE)), one, count)]
         token, processed = torch.cat([tokens for tokens, _ in found], 1), torch.cat([p for _, p in found], 1)
@@ -143,18 +142,17 @@ class TreeDrafter:
         processed = processed.double().log_softmax(-1)
         return token, processed.gather(2, token.clamp(min=0)), processed
 
-    def _chosen(self, rows: Rows, ask: Proposal, law: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    def _chosen(self, rows: Rows, ask: Proposal, given: Reshaped, count: int) -> tuple[Tensor, Tensor]:
         """(tokens [R, W, C], processed law [R, W, V] as logits) at nodes whose text is written."""
-        kit, chosen = self._run.kit, list[Tensor]()
+        kit, chosen, law = self._run.kit, list[Tensor](), given.logits
         processed = law
         if self._best:
-            if kit.constraint is not None:
-                processed = law.masked_fill(~kit.constraint.mask(rows, ask.at), -torch.inf)
+            processed = verify.allowed(rows, ask, law, given.constraint)
             best = processed.topk(min(count, law.shape[-1]), -1)
             return best.indices.masked_fill(best.values == -torch.inf, NONE), processed
         left = law
         for number in range(count):
-            choice = kit.selector.select(rows, ask, left, kit.constraint)
+            choice = kit.selector.select(rows, ask, left, given.constraint)
             if number == 0:
                 processed = law if choice.law is None else choice.law
             spot = choice.tokens.clamp(min=0)[..., None]

@@ -165,6 +165,4 @@ class LookAhead:
         return found.indices[line, winner]
 
     def _processed(self, rows: Rows, ask: Proposal, logits: Tensor) -> Tensor:
-        for warper in self._run.kit.warpers:
-            logits = warper.warp(rows, ask, logits)
-        return verify.allowed(rows, ask, logits, self._constraint)
+        return self._run.kit.processed(rows, ask, logits, self._constraint)

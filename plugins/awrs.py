@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit import estimators, noise, verify
+from decodekit import estimators, noise, verify, warping
 from decodekit.errors import CompositionError, OptionError
 from decodekit.estimators import Steps
 from decodekit.kit import Model, Run
@@ -111,7 +111,7 @@ class _Awrs:
     def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Choice:
         if constraint is None:
             raise CompositionError("awrs: no constraint is bound; give one, or choose sample")
-        law = logits if self._reader is None else self._proposed(rows, ask)  # [R, K, V]
+        law = logits if self._reader is None else self._proposed(rows, ask, logits)  # [R, K, V]
         if self._options.weight == "exact":
             masked = verify.allowed(rows, ask, law, constraint)
             tokens = noise.argmax(masked, rows.stream, ask.at)
@@ -128,13 +128,15 @@ class _Awrs:
         logw_or_none = None if self._options.weight == "none" else self._corrected(weights, tokens, law, logits)
         return Choice(tokens, verify.agreeing(tokens, ask), logw=logw_or_none, dead=verify.stuck(tokens, ask))
 
-    def _proposed(self, rows: Rows, ask: Proposal) -> Tensor:
-        """[R, K, V] logits of the proposal, reshaped by the same warpers as the target's."""
+    def _proposed(self, rows: Rows, ask: Proposal, target: Tensor) -> Tensor:
+        """[R, K, V] logits of the proposal among what `target` [R, K, V] can give at all.
+
+        It gets the pointwise warpers of the run, and no truncation of its own: that would lose tokens of the target.
+        """
         assert self._reader is not None
         law = self._reader.read(rows, ask.at, ask.only)
-        for warper in self._run.kit.warpers:
-            law = warper.warp(rows, ask, law)
-        return law
+        law = warping.warped([one for one in self._run.kit.warpers if warping.is_pointwise(one)], rows, ask, law)
+        return law.masked_fill(target == -torch.inf, -torch.inf)
 
     def _corrected(self, logw: Tensor, tokens: Tensor, law: Tensor, target: Tensor) -> Tensor:
         """Weights [R, K] times target(x) / proposal(x)."""

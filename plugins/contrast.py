@@ -24,7 +24,7 @@ class Contrast:
 
     Of a stronger and a weaker model (or a model before and after tuning) tokens with little of it are "critical": the
     text turns wrong there. Only tokens with at least `keep` times the best probability of the run's model remain, for
-    the contrast of what neither model believes in is noise.
+    the contrast of what neither model believes in is noise. With a constraint, of what it allows.
 
     Args:
         against: the weaker model, with the tokens of the run's model. beta: how much it counts.
@@ -52,6 +52,7 @@ class Contrast:
 class _Contrast:
     def __init__(self, options: Contrast, reader: Callable[[], Scorer]) -> None:
         self._options, self._new = options, reader
+        self.pointwise = options.keep == 0  # else it compares tokens with the best one
         self._readers: WeakKeyDictionary[Rows, Scorer] = WeakKeyDictionary()  # look-ahead has rows of its own
 
     def warp(self, rows: Rows, ask: Proposal, logits: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit import uncertainty
+from decodekit import uncertainty, warping
 from decodekit.cost import Cost
 from decodekit.errors import CompositionError, OptionError
 from decodekit.kit import Run
@@ -159,10 +159,11 @@ class Judge:
         """[R, K, V] what the selector would see."""
         if self._kit is None:
             return logits
-        for warper in self._kit.warpers:
-            logits = warper.warp(self._rows, self._ask, logits)
         if self._kit.constraint is None:
-            return logits
+            return warping.warped(self._kit.warpers, self._rows, self._ask, logits)
         if self._mask is None:
             self._mask = self._kit.constraint.mask(self._rows, self._ask.at)
-        return logits.masked_fill(~self._mask, -torch.inf)
+        forbidden = ~self._mask
+        return warping.processed(
+            self._kit.warpers, self._rows, self._ask, logits, lambda before: before.masked_fill(forbidden, -torch.inf)
+        )

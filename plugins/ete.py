@@ -214,9 +214,7 @@ class Explorer(Filler):
 
     def _scores(self, ahead: Rows, ask: Proposal, logits: Tensor, many: int) -> Tensor:
         """[R, H] how good it is to go on from each: cells that are certain now, less a little of what is still open."""
-        for warper in self.run.kit.warpers:
-            logits = warper.warp(ahead, ask, logits)
-        view = self.look(ahead, ask, logits)
+        view = self.look(ahead, ask, self.run.kit.reshape(ahead, ask, logits).logits)
         certain = (view.scope & (view.top >= self.o.threshold)).sum(1).double()
         certain = certain - _LEFT * view.entropy.masked_fill(~view.scope, 0.0).sum(1)
         done = ~view.scope.any(1)  # a full canvas leaves nothing to be certain of

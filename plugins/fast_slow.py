@@ -151,7 +151,8 @@ class Collaboration:
         usual = 1.0 if options.combine == "proxy" else 0.5
         beta = usual if options.beta is None else options.beta
         if options.combine in ("contrastive", "interpolate"):
-            constraint = self._run.constraint
+            kit = getattr(self._run, "kit", None)  # whose constraint is the whole one: with an end that is due, too
+            constraint = self._run.constraint if kit is None else kit.constraint
             allowed = None if constraint is None else constraint.mask(rows, at)
             mixed = (mixing.contrastive if options.combine == "contrastive" else _interpolated)(slow, fast, beta)
             return mixed.masked_fill(~mixing.plausible(slow, options.alpha, allowed), -torch.inf)

@@ -13,6 +13,7 @@ from decodekit.kit import Run
 from decodekit.registry import plugin
 from decodekit.roles import Proposal
 from decodekit.rows import Rows
+from decodekit.warping import Within
 
 
 @plugin(role="warper", keeps="exact", paper="Nguyen et al. 2024, arXiv 2407.01082, section 3")
@@ -24,9 +25,17 @@ class MinP:
 
     Args:
         p: least ratio, between 0 (nothing is cut) and 1 (only the most probable stay).
+        within: what is looked at: with a constraint the tokens that it allows, so something always stays; or all tokens
+            of the "model" (as transformers truncates), which may cut away all that the constraint allows: a dead end.
     """
 
     p: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05
+    within: Within = "constraint"
+
+    @property
+    def before_constraint(self) -> bool:
+        """Whether it acts before the constraint."""
+        return self.within == "model"
 
     def bind(self, run: Run) -> MinP:
         """Nothing to prepare."""

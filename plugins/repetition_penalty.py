@@ -28,6 +28,11 @@ class RepetitionPenalty:
 
     penalty: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] = 1.1
 
+    @property
+    def pointwise(self) -> bool:
+        """It commutes with a constraint."""
+        return True
+
     def bind(self, run: Run) -> RepetitionPenalty:
         """Nothing to prepare."""
         return self

@@ -35,6 +35,11 @@ class Temperature:
                 "temperature(value=0): 0 is the limit in which the most probable token is taken; use greedy"
             )
 
+    @property
+    def pointwise(self) -> bool:
+        """It commutes with a constraint."""
+        return True
+
     def bind(self, run: Run) -> Temperature:
         """Nothing to prepare."""
         return self

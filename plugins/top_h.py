@@ -9,11 +9,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit import verify
 from decodekit.kit import Run
 from decodekit.registry import plugin
-from decodekit.roles import Constraint, Proposal
+from decodekit.roles import Proposal
 from decodekit.rows import Rows
+from decodekit.warping import Within
 
 _CAP: Final = 100  # candidates of transformers' rule
 
@@ -33,18 +33,17 @@ class TopH:
     Args:
         alpha: share of the entropy, between 0 (greedy) and 1 (nothing is cut, in "paper" mode).
         mode: "paper" or "hf".
-        within: "model" looks at the whole law, as all warpers do, so a constraint may find nothing left of what it
-            allows; "constraint" looks at what is allowed only (a full mask for each position), so something always
-            stays, and weights are then towards the law that is cut in this way.
+        within: what is looked at: with a constraint the tokens that it allows, so something always stays; or all tokens
+            of the "model" (as transformers truncates), which may cut away all that the constraint allows: a dead end.
     """
 
     alpha: Annotated[float, Field(gt=0.0, le=1.0)] = 0.4
     mode: Literal["paper", "hf"] = "paper"
-    within: Literal["model", "constraint"] = "model"
+    within: Within = "constraint"
 
     def bind(self, run: Run) -> BoundTopH:
-        """Takes the run's constraint along if it is to look at it."""
-        return BoundTopH(self.alpha, self.mode, run.constraint if self.within == "constraint" else None)
+        """Nothing to prepare."""
+        return BoundTopH(self.alpha, self.mode, self.within == "model")
 
 
 @dataclass(frozen=True)
@@ -53,11 +52,10 @@ class BoundTopH:
 
     alpha: float
     mode: Literal["paper", "hf"]
-    constraint: Constraint | None
+    before_constraint: bool
 
     def warp(self, rows: Rows, ask: Proposal, logits: Tensor) -> Tensor:
         """[R, K, V] -> [R, K, V], -inf where cut."""
-        logits = verify.allowed(rows, ask, logits, self.constraint)
         keep = self._paper(logits) if self.mode == "paper" else self._hf(logits)
         return logits.masked_fill(~keep, -torch.inf)
 

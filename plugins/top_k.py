@@ -12,6 +12,7 @@ from decodekit.kit import Run
 from decodekit.registry import plugin
 from decodekit.roles import Proposal
 from decodekit.rows import Rows
+from decodekit.warping import Within
 
 
 @plugin(role="warper", keeps="exact", paper="Fan, Lewis, Dauphin 2018, arXiv 1805.04833, section 5.2")
@@ -22,9 +23,17 @@ class TopK:
 
     Args:
         k: how many, at least 1. At or above the vocabulary's width nothing is cut.
+        within: what is looked at: with a constraint the tokens that it allows, so something always stays; or all tokens
+            of the "model" (as transformers truncates), which may cut away all that the constraint allows: a dead end.
     """
 
     k: Annotated[int, Field(ge=1)] = 50
+    within: Within = "constraint"
+
+    @property
+    def before_constraint(self) -> bool:
+        """Whether it acts before the constraint."""
+        return self.within == "model"
 
     def bind(self, run: Run) -> TopK:
         """Nothing to prepare."""

@@ -12,6 +12,7 @@ from decodekit.kit import Run
 from decodekit.registry import plugin
 from decodekit.roles import Proposal
 from decodekit.rows import Rows
+from decodekit.warping import Within
 
 
 @plugin(role="warper", keeps="exact", paper="Holtzman et al. 2020, arXiv 1904.09751, section 3.1")
@@ -23,9 +24,17 @@ class TopP:
 
     Args:
         p: mass to keep, above 0, at most 1.
+        within: what is looked at: with a constraint the tokens that it allows, so something always stays; or all tokens
+            of the "model" (as transformers truncates), which may cut away all that the constraint allows: a dead end.
     """
 
     p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
+    within: Within = "constraint"
+
+    @property
+    def before_constraint(self) -> bool:
+        """Whether it acts before the constraint."""
+        return self.within == "model"
 
     def bind(self, run: Run) -> TopP:
         """Nothing to prepare."""

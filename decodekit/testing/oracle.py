@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from decodekit import warping
 from decodekit.roles import Proposal, Warper
 from decodekit.rows import NONE, Rows
 
@@ -31,9 +32,13 @@ class Language(Protocol):
 class Laws:
     """Exact distributions over texts.
 
-    plain: of the (warped) model. masked: token by token restricted to what is allowed and renormalised; texts in a
-    dead end carry a trailing NONE. posterior: plain law given that every token is allowed. evidence: the probability
-    of that event, Z.
+    plain: of the (warped) model. masked: token by token restricted to what is allowed, warped there where warpers act
+    within the constraint, and renormalised; texts in a dead end carry a trailing NONE. posterior: what weighted
+    strategies aim at, given that every token is allowed. evidence: the probability of that event.
+
+    Weighted strategies aim at the model that gives a forbidden token what p gives it, and an allowed one Z t(x): p is
+    the model after the leading warpers that act before the constraint (:func:`decodekit.warping.split`), Z what p gives
+    to all allowed tokens, and t the `masked` distribution of the step. Without truncation that is p itself.
     """
 
     plain: dict[Text, float]
@@ -58,16 +63,17 @@ def enumerate_law(
         horizon: most generated tokens.
         eos: ids that end a text.
         constraint: what may follow; None allows everything.
-        warpers: bound warpers, applied in order.
+        warpers: bound warpers, in order; with a constraint they act on what it allows, but for the leading ones that
+            say otherwise (:class:`decodekit.roles.Warper`).
     """
 
-    def law(texts: list[Text]) -> Tensor:
+    def asked(texts: list[Text]) -> tuple[Rows, Proposal, Tensor]:
         raw = torch.stack([logits((*prompt, *text)) for text in texts]).double()[:, None]  # [M, 1, V]
         rows = rows_of([(*prompt, *text) for text in texts], start=len(prompt))
-        ask = Proposal(rows.n[:, None], torch.full((len(texts), 1), NONE))
-        for warper in warpers:
-            raw = warper.warp(rows, ask, raw)
-        return raw[:, 0].softmax(-1)  # [M, V]
+        return rows, Proposal(rows.n[:, None], torch.full((len(texts), 1), NONE)), raw
+
+    def law(texts: list[Text]) -> Tensor:
+        return warping.warped(warpers, *asked(texts))[:, 0].softmax(-1)  # [M, V]
 
     def may(texts: list[Text], vocab: int) -> Tensor:
         out = torch.ones(len(texts), vocab, dtype=torch.bool)  # [M, V]
@@ -77,18 +83,31 @@ def enumerate_law(
                 out[m, sorted(constraint.allowed(text))] = True
         return out
 
-    def restricted(texts: list[Text]) -> Tensor:
-        p = law(texts)
-        return p * may(texts, p.shape[1])  # [M, V], not normalised
+    def restricted(texts: list[Text]) -> tuple[Tensor, Tensor]:
+        """([M, 1] Z, [M, V] t, zero or NaN in a dead end)."""
+        rows, ask, raw = asked(texts)
+        if constraint is None:
+            return torch.ones(len(texts), 1, dtype=torch.float64), law(texts)
+        early, late = warping.split(warpers)
+        before = warping.warped(early, rows, ask, raw)  # [M, 1, V]
+        inside = before.masked_fill(~may(texts, raw.shape[2])[:, None], -torch.inf)
+        mass = (inside.logsumexp(2) - before.logsumexp(2)).exp()
+        alive = mass[:, 0] > 0
+        t = torch.zeros_like(raw[:, 0])
+        for m in alive.nonzero()[:, 0].tolist():  # nothing but what is allowed is shown to the warpers
+            mine = Proposal(ask.at[m : m + 1], ask.guess[m : m + 1])
+            one = rows_of([rows.text(m)], start=int(rows.start[m]))
+            t[m] = warping.warped(late, one, mine, inside[m : m + 1])[0, 0].softmax(-1)
+        return mass, t
 
-    def renormalised(texts: list[Text]) -> Tensor:
-        p = restricted(texts)
-        return p / p.sum(1, keepdim=True)  # a dead end gives NaN, and is read as such
+    def step_mass(texts: list[Text]) -> Tensor:
+        mass, t = restricted(texts)
+        return mass * t
 
-    joint = _grow(restricted, horizon, eos)
+    joint = _grow(step_mass, horizon, eos)
     evidence = sum(p for text, p in joint.items() if text[-1:] != (NONE,))
     posterior = {text: p / evidence for text, p in joint.items() if text[-1:] != (NONE,)} if evidence else {}
-    return Laws(_grow(law, horizon, eos), _grow(renormalised, horizon, eos), posterior, evidence)
+    return Laws(_grow(law, horizon, eos), _grow(lambda texts: restricted(texts)[1], horizon, eos), posterior, evidence)
 
 
 def _grow(step: Callable[[list[Text]], Tensor], horizon: int, eos: Collection[int]) -> dict[Text, float]:

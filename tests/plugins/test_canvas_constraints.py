@@ -275,5 +275,8 @@ def test_what_cannot_hold_is_refused_before_decoding() -> None:
 
 
 def test_warpers_that_leave_no_filling_are_a_dead_end() -> None:
-    out = dk.generate("zoo:sums", sums.PROMPT, strategy="threshold | top_k(1)", constraint=dk.regex("a=={62}"))
+    rule, hard = dk.regex("a=={62}"), "threshold | top_k(1, within='model')"
+    assert rule.judge(dk.generate("zoo:sums", sums.PROMPT, strategy="threshold | top_k(1)", constraint=rule).text)
+    out = dk.generate("zoo:sums", sums.PROMPT, strategy=hard, constraint=rule)
+    assert "leave within out" in out.message
     assert out.finish == "dead end"
