@@ -56,7 +56,7 @@ def warped(warpers: Sequence[Warper], rows: Rows, ask: Proposal, logits: Tensor)
 
 
 def within(warpers: Sequence[Warper], rows: Rows, ask: Proposal, restricted: Tensor) -> Tensor:
-    """What `warpers` make of `restricted` [R, K, V]: -inf stays -inf, and where nothing is allowed nothing is warped."""
+    """What `warpers` make of `restricted` [R, K, V]: -inf stays -inf, and where nothing is allowed none is asked."""
     forbidden = restricted == -torch.inf
     stuck = forbidden.all(-1, keepdim=True)  # a distribution over nothing is NaN to most warpers
     out = warped(warpers, rows, ask, restricted.masked_fill(stuck, 0.0) if bool(stuck.any()) else restricted)
