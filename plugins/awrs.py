@@ -58,7 +58,8 @@ class Awrs:
         instead: a prompt that the proposal reads in place of the request's own; without `proposal` the target's own
             model proposes after it.
 
-    Guesses are verified as by `sample`: the text and its weight do not depend on the drafter.
+    Guesses are verified as by `sample`: the text and its weight do not depend on the drafter. Where warpers truncate
+    what is allowed (`top_k`, `top_p`, ...), that takes the mask of every step: then nothing is checked, and Z is exact.
 
     Raises:
         OptionError: `max_rejects` with an estimate that cannot have it.

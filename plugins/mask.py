@@ -29,7 +29,8 @@ class Mask:
     given the constraint would write it. So each step adds log Z to the row's weight, Z being the mass that the
     (warped) law p gives to the allowed tokens. A draw x from p restricted, with weight Z, is properly weighted: its
     expected weight at x is p(x) / Z * Z = p(x) for each allowed x. Over texts, expectations under weights that are
-    normalised, and populations such as `smc`, are right for the model given the constraint; hence `weighted`.
+    normalised, and populations such as `smc`, are right for the model given the constraint; hence `weighted`. Where
+    warpers truncate what is allowed, Z is the mass before that (`decodekit.warping`).
 
     Args:
         greedy: take the most probable allowed token instead of a draw. This gives no weights (a certain choice cannot

@@ -135,6 +135,24 @@ def test_a_constraint_inside_transformers(model: Any, batch: Any) -> None:
         assert not text[3:].strip("x")
 
 
+@pytest.mark.parametrize("cut", [{"top_k": 1}, {"top_p": 0.1, "top_k": 0}, {}, {"temperature": 0.01}])
+def test_its_processors_truncate_what_a_constraint_allows(model: Any, batch: Any, cut: dict[str, Any]) -> None:
+    for strategy in ("sample", "awrs"):
+        bridge = dk.hf(strategy, constraint=dk.regex(r"[0-9]{3}x*"), tokenizer=model[1], seed=1)
+        out = model[0].generate(**batch, max_new_tokens=5, do_sample=True, custom_generate=bridge, **cut)
+        for text in model[1].batch_decode(out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True):
+            assert text[:3].isdigit()
+
+
+def test_temperature_alone_needs_no_mask(model: Any, batch: Any) -> None:
+    bridge = dk.hf("awrs", constraint=dk.regex(r"[0-9]{3}x*"), tokenizer=model[1], seed=1)
+    options = {"max_new_tokens": 5, "do_sample": True, "custom_generate": bridge, "temperature": 0.8}
+    model[0].generate(**batch, top_k=0, **options)
+    assert bridge.cost.checks > 0 == bridge.cost.masks
+    model[0].generate(**batch, top_k=20, **options)
+    assert bridge.cost.checks == 0  # masks that were made before are not counted again
+
+
 def test_the_callable_keeps_cost_and_trace(model: Any, draft: Any, batch: Any) -> None:
     bridge = dk.hf(specs(draft)["speculative"], tokenizer=model[1])
     model[0].generate(**batch, max_new_tokens=6, do_sample=False, custom_generate=bridge)

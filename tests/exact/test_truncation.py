@@ -240,9 +240,7 @@ def test_weights_are_unbiased_towards_the_documented_target(name: str, chain: st
 
 def test_the_target_is_neither_the_plain_nor_the_raw_truncated_one() -> None:
     """Else the test above could not tell them apart."""
-    ours, raw, none = (
-        laws(["mask", *more], [1, 2], TOY) for more in (["top_k(2)"], ["top_k(2, within='model')"], [])
-    )
+    ours, raw, none = (laws(["mask", *more], [1, 2], TOY) for more in (["top_k(2)"], ["top_k(2, within='model')"], []))
     assert abs(ours.evidence - raw.evidence) > 0.02
     for other in (raw, none):
         keys = set(ours.posterior) | set(other.posterior)
@@ -311,16 +309,25 @@ def test_truncating_the_model_is_an_option_and_says_so(peaked: tuple[TableModel,
         out = dk.generate(model, "ab", strategy=strategy, constraint=dk.regex("[0-9]{3}"), max_tokens=5)
         assert out.finish == "dead end"
         assert "a warper with within='model' cut that away: leave within out" in out.message
-    chain, toy = "top_k(2, within='model')", TRAPS
-    kit, _ = kit_for(["sample", chain], TARGET, constraint=toy)
-    for prompt, text in (([1, 2], []), ([1, 2], [5]), ([3], [1, 5])):
-        law = top_k(dict(enumerate(TARGET.logits([*prompt, *text]).tolist())), 2)
-        left = {v for v in law if v in toy.allowed(text)}
-        rows = rows_for([[*prompt, *text]], max_tokens=3)
-        rows.start[:] = len(prompt)
-        at = rows.n[:, None]
-        found = kit.processed(rows, Proposal(at, torch.full_like(at, NONE)), TARGET.logits([*prompt, *text])[None, None])
-        assert set((found[0, 0] > -torch.inf).nonzero()[:, 0].tolist()) == left
+
+
+def processed(chain: str, prompt: list[int], text: list[int]) -> torch.Tensor:
+    """[V] what exits and look-ahead are judged by."""
+    kit, _ = kit_for(["sample", chain], TARGET, constraint=TRAPS)
+    rows = rows_for([[*prompt, *text]], max_tokens=3)
+    rows.start[:] = len(prompt)
+    ask = Proposal(rows.n[:, None], torch.full((1, 1), NONE))
+    return kit.processed(rows, ask, TARGET.logits([*prompt, *text])[None, None])[0, 0]
+
+
+@pytest.mark.parametrize("text", [[], [5], [1, 5], [4, 4]])
+def test_the_processed_target_is_the_definition(text: list[int]) -> None:
+    for chain in CHAINS:
+        due, _ = defined(chain, [1, 2], text, TRAPS)
+        assert torch.equal(processed(chain, [1, 2], text), due)
+    kept = top_k(dict(enumerate(TARGET.logits([1, 2, *text]).tolist())), 2)
+    raw = processed("top_k(2, within='model')", [1, 2], text)
+    assert set((raw > -torch.inf).nonzero()[:, 0].tolist()) == {v for v in kept if v in TRAPS.allowed(text)}
 
 
 class Ending:
