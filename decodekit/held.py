@@ -9,9 +9,10 @@ weighted law is the model's own along the order in which this run chose its cell
 chain), restricted to accepted canvases: the text is accepted, and nothing but ends was drawn behind its end.
 
 Truncating warpers cut the marginal of each cell given the constraint; what is drawn is then the product of the
-distributions cut in this way, given the constraint, and the weights are those without the cut. As in text from left to right, truncation
-moves mass among accepted fillings only: a weighted run aims at the product over rounds of what the truncated distributions
-given the constraint say of the values committed, times the ratio of the untruncated Z that the round's weight is.
+distributions cut in this way, given the constraint, and the weights are those without the cut. As in text from left to
+right, truncation moves mass among accepted fillings only: a weighted run aims at the product over rounds of what the
+truncated distributions given the constraint say of the values committed, times the ratio of the untruncated Z that the
+round's weight is.
 """
 
 from __future__ import annotations
@@ -108,8 +109,8 @@ class Held:
     def _truncated(rows: Rows, ask: Proposal, raw: Tensor, sums: Sums, good: Tensor, warper: Warper) -> Tensor:
         """The laws `raw` [R, K, V] after one more warper, which acts on the marginals of the `good` [R, K] cells.
 
-        A factor by which it changes a marginal changes the distribution. Cells are cut one by one, and what is left of them need
-        not make an accepted filling; so the tokens of the most probable one stay.
+        A factor by which it changes a marginal changes the distribution. Cells are cut one by one, and what is left of
+        them need not make an accepted filling; so the tokens of the most probable one stay.
         """
         if warping.is_pointwise(warper):
             return warper.warp(rows, ask, raw).log_softmax(-1)
