@@ -15,7 +15,7 @@ from decodekit.roles import Proposal
 from decodekit.rows import Rows
 
 
-@plugin(role="warper", keeps="exact", paper="Nguyen et al. 2024, arXiv 2407.01082, section 3")
+@plugin(role="warper", keeps="exact", needs=("distribution",), paper="Nguyen et al. 2024, arXiv 2407.01082, section 3")
 class MinP:
     """Keep the tokens that are at least `p` times as probable as the most probable one.
 
