@@ -283,7 +283,9 @@ def _lacking(part: _Part, need: str, parts: Sequence[_Part], have: frozenset[str
     if able is not None:
         way = f"name {switched}" if (switched := _switched(able, need)) else "change its options"
         return f"{part} needs {need}, which {_written(able)} does not give: {way}, or {part.way_out}"
-    return f"{part} needs {_unmet(need, _selector(parts), have)}, or {part.way_out}"
+    asker = next((other for other in parts if part.by_default and _ASKS.keys() & {*other.about.needs}), None)
+    who = str(part) if asker is None else f"{asker} asks for {part}, which"
+    return f"{who} needs {_unmet(need, _selector(parts), have)}, or {part.way_out}"
 
 
 def _unmet(need: str, selector: _Part, have: frozenset[str]) -> str:
@@ -292,7 +294,8 @@ def _unmet(need: str, selector: _Part, have: frozenset[str]) -> str:
     able = [
         (name, about)
         for name, about in _registered()
-        if (need == name or need in about.roles or need in about.gives) and not _OF_MODELS.keys() & {*about.needs} - have
+        if (need == name or need in about.roles or need in about.gives)
+        and not _OF_MODELS.keys() & {*about.needs} - have
     ]
     offers = [name for name, _ in able]
     if need == "constraint":

@@ -14,7 +14,9 @@ from decodekit.roles import Proposal
 from decodekit.rows import Rows
 
 
-@plugin(role="warper", keeps="exact", needs=("distribution",), paper="Holtzman et al. 2020, arXiv 1904.09751, section 3.1")
+@plugin(
+    role="warper", keeps="exact", needs=("distribution",), paper="Holtzman et al. 2020, arXiv 1904.09751, section 3.1"
+)
 class TopP:
     """Keep the smallest set of most probable tokens whose mass is at least `p` (the nucleus).
 

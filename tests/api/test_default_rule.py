@@ -37,7 +37,15 @@ def test_a_constraint_does_not_turn_greedy_into_sampling() -> None:
 @pytest.mark.parametrize("constraint", [None, RULE], ids=["free", "constrained"])
 @pytest.mark.parametrize(
     "spec",
-    ["temperature(3.0)", "top_p(0.9)", "top_k(4)", "min_p(0.1)", "top_h(0.9)", "best_of(n=4)", "best_of(n=4) | top_k(4)"],
+    [
+        "temperature(3.0)",
+        "top_p(0.9)",
+        "top_k(4)",
+        "min_p(0.1)",
+        "top_h(0.9)",
+        "best_of(n=4)",
+        "best_of(n=4) | top_k(4)",
+    ],
 )
 def test_what_asks_for_randomness_gets_it(spec: str, constraint: Any) -> None:
     texts = {tuple(map(tuple, written(spec, constraint, seed=seed))) for seed in range(3)}
@@ -105,7 +113,9 @@ def test_transformers_follow_the_rule(gpt2: Any) -> None:
 # --- evidence and posterior ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("spec", ["mask(greedy=True)", "awrs(weight='none')", "sample", "greedy", "sample | best_of(n=3)"])
+@pytest.mark.parametrize(
+    "spec", ["mask(greedy=True)", "awrs(weight='none')", "sample", "greedy", "sample | best_of(n=3)"]
+)
 @pytest.mark.parametrize("must_end", [False, True])
 def test_no_weights_no_evidence(spec: str, must_end: bool) -> None:
     """Dead ends and forced ends are no weights: what is left of the mean would be no estimate of anything."""
@@ -134,7 +144,15 @@ def test_a_canvas_weighs_only_what_it_draws() -> None:
         found: float | None = dk.Decoder(MASKED, spec, WIDE, max_tokens=4).generate([1, 2]).evidence
         return found
 
-    for spec in ("threshold", "factor", "entropy_bounded", "ete", "dream", "unmask(order='random')", "wino(sample=True)"):
+    for spec in (
+        "threshold",
+        "factor",
+        "entropy_bounded",
+        "ete",
+        "dream",
+        "unmask(order='random')",
+        "wino(sample=True)",
+    ):
         assert evidence(spec) is None
     for spec in ("threshold(sample=True)", "unmask(order='random', sample=True)"):
         assert evidence(spec) is not None
@@ -142,7 +160,9 @@ def test_a_canvas_weighs_only_what_it_draws() -> None:
 
 
 def test_one_text_has_no_posterior() -> None:
-    with pytest.raises(OptionError, match=r"posterior\(\) of one text without a weight \('greedy'\) would be 1 whatever"):
+    with pytest.raises(
+        OptionError, match=r"posterior\(\) of one text without a weight \('greedy'\) would be 1 whatever"
+    ):
         dk.generate(MODEL, [1, 2], max_tokens=3).posterior()
     assert len(dk.generate(MODEL, [1, 2], strategy="mask", constraint=RULE, max_tokens=3).samples) == 1
 

@@ -172,10 +172,16 @@ def test_a_pair_with_a_drafter_works_or_is_refused(first: str, second: str) -> N
 
 
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
-    *((name, EXAMPLES.get(name, {})) for name in ("greedy", "sample", "mask", "awrs", "rejection", "lantern", "adadec")),
+    *(
+        (name, EXAMPLES.get(name, {}))
+        for name in ("greedy", "sample", "mask", "awrs", "rejection", "lantern", "adadec")
+    ),
     *((name, EXAMPLES.get(name, {})) for name in ("threshold", "factor", "entropy_bounded", "unmask", "dream", "ete")),
     ("wino", EXAMPLES["wino"]),
-    *((name, {"sample": True}) for name in ("threshold", "factor", "entropy_bounded", "unmask", "dream", "ete", "wino")),
+    *(
+        (name, {"sample": True})
+        for name in ("threshold", "factor", "entropy_bounded", "unmask", "dream", "ete", "wino")
+    ),
     ("mask", {"greedy": True}),
     ("awrs", {"weight": "none"}),
     ("lantern", EXAMPLES["lantern"] | {"rule": "greedy"}),
