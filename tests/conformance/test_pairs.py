@@ -202,7 +202,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
 
 
 def _of_one(name: str, options: dict[str, Any]) -> tuple[list[Any], TableModel, Any]:
-    """What a variant is tried with: drafted guesses where it needs them, and a constraint where weights are spoken of."""
+    """What a variant is tried with: a constraint, for weights are spoken of, and guesses where it needs them."""
     part = load(name)(**options)
     masked = "masked_lm" in part.about.needs
     drafted = [example("speculative")] if "logq" in part.about.needs else []
