@@ -283,7 +283,8 @@ def _lacking(part: _Part, need: str, parts: Sequence[_Part], have: frozenset[str
     if able is not None:
         way = f"name {switched}" if (switched := _switched(able, need)) else "change its options"
         return f"{part} needs {need}, which {_written(able)} does not give: {way}, or {part.way_out}"
-    asker = next((other for other in parts if part.by_default and _ASKS.keys() & {*other.about.needs}), None)
+    asked = [(choice, other) for choice in _CHOICES for other in parts if part.by_default]
+    asker = next((other for choice, other in asked if choice in map(_ASKS.get, other.about.needs)), None)
     who = str(part) if asker is None else f"{asker} asks for {part}, which"
     return f"{who} needs {_unmet(need, _selector(parts), have)}, or {part.way_out}"
 
