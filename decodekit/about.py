@@ -37,6 +37,14 @@ class About:
     keeps: the distribution of the plain model under the same constraint is kept (`exact`), kept after importance
     weighting (`weighted`), or not promised (`approximate`). needs: capabilities, roles or names without which it
     cannot work. gives: capabilities it offers to others. refuses: capabilities, roles or names it cannot stand beside.
+
+    Of a class, `keeps` and `gives` are what it can do with some options; an instance whose options switch something
+    off says less (:func:`without`). Three capabilities decide who chooses tokens where no selector is named, and what
+    is refused because it could not act (:func:`decodekit.compose.compose`):
+
+    weights: what is chosen has importance weights. randomness: another seed gives another text. distribution: something
+    is decided by the whole warped distribution, not by its most probable token alone; a draw is, and so is a rule that
+    stops early where the model is sure. A selector that draws gives the last two.
     """
 
     name: str
@@ -108,11 +116,15 @@ def changed(part: object) -> dict[str, object]:
     return found
 
 
-def without(made: object, word: str) -> None:
-    """An instance says for itself that it does not give `word`, which others of its class do."""
+def without(made: object, *words: str, keeps: Keeps | None = None) -> None:
+    """An instance says for itself that it does not give `words`, which others of its class do.
+
+    keeps: what it keeps instead of what its class declares; None for the same.
+    """
     about = about_of(made)
     assert about is not None  # set by the decorator
-    object.__setattr__(made, "about", replace(about, gives=tuple(one for one in about.gives if one != word)))
+    gives = tuple(one for one in about.gives if one not in words)
+    object.__setattr__(made, "about", replace(about, gives=gives, keeps=keeps or about.keeps))
 
 
 def form(value: object) -> str:

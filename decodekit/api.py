@@ -10,7 +10,7 @@ from typing import Any, Unpack
 from decodekit import registry
 from decodekit.about import about_of
 from decodekit.assemble import result
-from decodekit.compose import compose
+from decodekit.compose import compose, copies
 from decodekit.cost import Cost
 from decodekit.errors import CompositionError, OptionError
 from decodekit.joining import merged
@@ -34,7 +34,10 @@ class Decoder:
     Args:
         model: a path, a hub name, `zoo:NAME`, a loaded transformers model (with `tokenizer`), a (model, tokenizer)
             pair, or a decodekit Model.
-        strategy: a spec string, a plugin, a list of plugins, or None for the default of the model and constraint.
+        strategy: a spec string, a plugin, a list of plugins, or None. Where it names no selector, the most probable
+            token is taken, with a constraint as without; `sample` is filled in where something asks for randomness
+            (`temperature`, `top_p`, `best_of`, n > 1), `mask` where something needs weights (`smc`). The rule is
+            :func:`decodekit.compose.compose`; `Result.spec` says what ran.
         constraint: a constraint plugin, or what one can be made of (a pydantic class, a compiled pattern, a list of
             strings ...), a list of plugins that must all hold, or None.
         tokenizer, dtype, device, device_map, attn: as for :func:`decodekit.models.load.load`.
@@ -62,19 +65,39 @@ class Decoder:
         limits = _constraints(constraint)
         loading = {"dtype": dtype, "device": device, "device_map": device_map, "attn": attn}
         self.model: Model = load(model, tokenizer=tokenizer, **loading)
-        composition = compose(chosen, self.model.gives, limits)
-        readings = tuple(part for part in (*limits, *composition.of("constraint")) if hasattr(part, "value"))[:1]
         self._codec: Codec | None = None
+        self._chosen, self._limits = chosen, limits
+        self._setups: dict[bool, Setup] = {}
         self._opened: dict[object, Model] = {}
         self._loading = {name: value for name, value in loading.items() if name != "attn"}
-        self.setup = Setup(self.model, composition, str(composition), self._open, self._text_codec, readings)
+        self.setup = self._setup(self.options)
         _, kit = self.setup.bound(self.options, Cost())  # what cannot be bound is refused here
         self.width: int = kit.population.width
 
     @property
     def spec(self) -> str:
-        """The canonical strategy, defaults filled in."""
+        """The canonical strategy, defaults filled in as for this decoder's own options."""
         return self.setup.spec
+
+    def setup_for(self, draws: bool) -> Setup:
+        """What calls run with; `draws`: texts that differ are wanted, which a default selector follows."""
+        if draws not in self._setups:
+            composition = compose(self._chosen, self.model.gives, self._limits, draws)
+            for made in self._setups.values():
+                if made.spec == str(composition):
+                    break
+            else:
+                found = (*self._limits, *composition.of("constraint"))
+                readings = tuple(part for part in found if hasattr(part, "value"))[:1]
+                made = Setup(self.model, composition, str(composition), self._open, self._text_codec, readings)
+            self._setups[draws] = made
+        return self._setups[draws]
+
+    def _setup(self, options: Options) -> Setup:
+        setup = self.setup_for(options.n > 1)
+        if why := copies(setup.composition, options.n):
+            raise OptionError(why)
+        return setup
 
     def generate(self, prompts: Any, **options: Unpack[CallOptions]) -> Any:
         """A :class:`Result` for one prompt, a list of them in the same order for a list of prompts.
@@ -83,12 +106,14 @@ class Decoder:
         whatever is finished is returned, the rest has what there was and `finish == "interrupted"`.
 
         Raises:
-            PromptError, OptionError: before any model runs.
+            PromptError, OptionError: before any model runs. The latter also for n > 1 where a named selector would
+                write the same text n times.
         """
         settings = self._planned(self.options.having(options))
+        setup = self._setup(settings)
         asked, many = prompts_of(prompts, self.model)
         wants = self._wants(asked, settings, many)
-        found = _scored(self._results(asked, wants, settings), settings)
+        found = _scored(self._results(setup, asked, wants, settings), settings)
         return found if many else found[0]
 
     def stream(self, prompt: Any, **options: Unpack[CallOptions]) -> Iterator[Piece]:
@@ -111,9 +136,9 @@ class Decoder:
                 f"the strategy {self.spec!r} keeps {self.width} particles and chooses among them at the end, so its "
                 "text cannot be streamed; use generate"
             )
-        cost = Cost()
-        session = Session(self.setup, settings, self._wants(asked, settings, False), cost, _deadline(settings))
-        return pieces(session, self.setup, settings, asked[0], cost)
+        cost, setup = Cost(), self._setup(settings)
+        session = Session(setup, settings, self._wants(asked, settings, False), cost, _deadline(settings))
+        return pieces(session, setup, settings, asked[0], cost)
 
     def _planned(self, options: Options) -> Options:
         """With what the wanted scores need, or a refusal."""
@@ -136,7 +161,7 @@ class Decoder:
             wants += [Want(which, number, prompt, limit) for number in range(options.n)]
         return wants
 
-    def _results(self, asked: list[Prompt], wants: list[Want], options: Options) -> list[Result]:
+    def _results(self, setup: Setup, asked: list[Prompt], wants: list[Want], options: Options) -> list[Result]:
         cost, until = Cost(), _deadline(options)
         rows: list[list[Outcome]] = []  # of each want
         traces: list[tuple[Trace | None, int]] = []
@@ -147,7 +172,7 @@ class Decoder:
                 ended, session = _over(until, cost, options), None
                 try:
                     if not ended:
-                        session = Session(self.setup, options, wants[first : first + step], cost, until)
+                        session = Session(setup, options, wants[first : first + step], cost, until)
                         for _ in session.rounds():
                             advance(first + session.settled())
                 except KeyboardInterrupt:
@@ -158,14 +183,12 @@ class Decoder:
                 if ended:
                     rows += [[_nothing(ended)] for _ in wants[len(rows) :]]
         trace = merged([(trace, first) for trace, first in traces if trace is not None])
-        return [self._result(which, prompt, rows, options, cost, trace) for which, prompt in enumerate(asked)]
-
-    def _result(
-        self, which: int, prompt: Prompt, rows: list[list[Outcome]], options: Options, cost: Cost, trace: Trace | None
-    ) -> Result:
-        mine = range(which * options.n, (which + 1) * options.n)  # the wants of this prompt
-        view = None if trace is None else trace.of(mine)
-        return result(self.setup, options, prompt, [rows[i] for i in mine], cost, view)
+        found = []
+        for which, prompt in enumerate(asked):
+            mine = range(which * options.n, (which + 1) * options.n)  # the wants of this prompt
+            view = None if trace is None else trace.of(mine)
+            found.append(result(setup, options, prompt, [rows[i] for i in mine], cost, view))
+        return found
 
     def _open(self, name: object) -> Model:
         """A second model, opened once and kept for the decoder's life."""

@@ -36,7 +36,6 @@ def result(
     samples = [_sample(setup, options, prompt, *one, weight) for one, weight in zip(flat, weights, strict=True)]
     chosen = pick([one.logw for _, one in flat], prompt.tokens, options.seed)
     own = samples[chosen]
-    weighs = any(s.logw != 0.0 for s in samples) or setup.composition.keeps == "weighted"
     return Result(
         text=own.text,
         tokens=own.tokens,
@@ -45,7 +44,7 @@ def result(
         logp=own.logp,
         logw=own.logw,
         samples=tuple(samples),
-        evidence=log_mean([s.logw for s in samples]) if weighs else None,
+        evidence=log_mean([s.logw for s in samples]) if setup.composition.weighs else None,
         message=_message(setup, own, flat[chosen][1].note),
         cost=cost,
         trace=trace,

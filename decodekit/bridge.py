@@ -42,7 +42,9 @@ def hf(
     """A callable for the argument `custom_generate` of transformers' `generate`.
 
     Args:
-        strategy: as for :func:`decodekit.generate`. Without a selector it follows `do_sample`: sampling or argmax.
+        strategy: as for :func:`decodekit.generate`. Where it names no selector the same rule chooses one, and
+            `do_sample=True` asks for randomness. So `do_sample=False` is argmax, unless a part of the strategy itself
+            draws (`temperature`) or weighs (`smc`).
         constraint: as for :func:`decodekit.generate`; it needs `tokenizer`.
         tokenizer: of the model; `generate` does not hand its own on. Only constraints need it, and models that were
             not loaded from a folder which has one.
@@ -67,7 +69,7 @@ class HFGenerate:
     def __init__(self, strategy: object, constraint: object, tokenizer: Any, seed: int | None, streamer: Any) -> None:
         self._strategy, self._constraint = Strategy.of(strategy), constraint
         self._tokenizer, self._seed, self._streamer = tokenizer, seed, streamer
-        self._made: dict[tuple[int, bool], Decoder] = {}
+        self._made: dict[int, Decoder] = {}
         self.cost = Cost()
         self.trace: Trace | None = None
 
@@ -85,7 +87,8 @@ class HFGenerate:
         """Continue `input_ids` [B, L] (left-padded) and return [B, L'] ids, right-padded, as `generate` does."""
         config = generation_config
         _refuse(config, synced_gpus, model_kwargs)
-        decoder = self._decoder(model, bool(config.do_sample))
+        decoder = self._decoder(model)
+        setup = decoder.setup_for(draws=bool(config.do_sample))
         prompts = _prompts(input_ids, model_kwargs.get("attention_mask"))
         more = config.max_length - input_ids.shape[1]
         wants = [
@@ -103,7 +106,7 @@ class HFGenerate:
             return replace(kit, warpers=(*warpers, *kit.warpers), stops=(*stops, *kit.stops))
 
         self.cost = Cost()
-        session = Session(decoder.setup, options, wants, self.cost, adapt=adapt)
+        session = Session(setup, options, wants, self.cost, adapt=adapt)
         _drive(session, streamer or self._streamer)
         self.trace = session.trace()
         new = []
@@ -111,13 +114,10 @@ class HFGenerate:
             new.append(rows[pick([one.logw for one in rows], want.prompt.tokens, seed)].tokens)
         return _output(input_ids, new, pad, config)
 
-    def _decoder(self, model: Any, sample: bool) -> Decoder:
-        key = (id(model), sample)
+    def _decoder(self, model: Any) -> Decoder:
+        key = id(model)
         if key not in self._made:
-            strategy = self._strategy
-            if not any("selector" in part.about.roles for part in strategy.parts):
-                strategy = strategy | ("sample" if sample else "greedy")
-            self._made[key] = Decoder(model, strategy, self._constraint, tokenizer=self._speller(model))
+            self._made[key] = Decoder(model, self._strategy, self._constraint, tokenizer=self._speller(model))
         return self._made[key]
 
     def _speller(self, model: Any) -> Any:

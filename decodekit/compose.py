@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, cast, get_args
 
 from decodekit import registry, roles
-from decodekit.about import ROLES, SEVERAL, About, Keeps, about_of
+from decodekit.about import ROLES, SEVERAL, About, Keeps, about_of, fields_of, form
 from decodekit.defaults import Alone, ModelScorer, Next
 from decodekit.errors import BrokenPlugin, CompositionError, ConstraintError, UnknownPlugin
 from decodekit.kit import Kit, Run
@@ -21,7 +21,12 @@ from decodekit.roles import Constraint, Observer, Stop
 from decodekit.spec import Strategy
 
 CORE: Final[dict[str, Any]] = {"proposer": Next(), "scorer": ModelScorer(), "population": Alone()}
-"""Who answers what no part answers. Selectors are plugins: see the entry-point group `decodekit.defaults`."""
+"""Who answers what no part answers. Selectors are plugins: see :func:`_default_selector`."""
+_KINDS: Final = ("causal_lm", "masked_lm")
+_CHOICES: Final = ("weights", "randomness")
+"""What a default selector is chosen for, the first that is asked for; see :func:`_default_selector`."""
+_ASKS: Final = {"weights": "weights", "randomness": "randomness", "distribution": "randomness"}
+"""What a part's need asks of the default selector."""
 
 _OF_MODELS: Final = {
     "causal_lm": "a causal language model, which this one is not",
@@ -53,6 +58,17 @@ class Composition:
         return str(self.strategy)
 
     @property
+    def weighs(self) -> bool:
+        """Whether rows end with importance weights, so that their mean estimates something.
+
+        Some part gives weights, something is weighed (a constraint, or what a population judges by), and no population
+        has put a choice of its own in their place.
+        """
+        abouts = [_about(part) for part in self.parts]
+        chooses = any("particles" in about.gives and "weights" not in about.needs for about in abouts)
+        return "weights" in self.gives and bool({"constraint"} & self.gives or {"weights"} & self.needs) and not chooses
+
+    @property
     def parts(self) -> tuple[Plugin, ...]:
         """All plugins of the composition; core defaults (next position, one forward pass, alone) are not among them."""
         return (*self.strategy.parts, *self.constraints)
@@ -65,25 +81,36 @@ class Composition:
 
 @dataclass(frozen=True)
 class _Part:
-    """A plugin among the others. by_default: it was filled in, so the user may not know of it."""
+    """A plugin among the others. by_default: it was filled in, so the user may not know of it. made: the plugin."""
 
     about: About
     by_default: bool = False
+    made: Any = None
 
     def __str__(self) -> str:
         return f"{self.about.name} (the default {self.about.roles[-1]} here)" if self.by_default else self.about.name
+
+    def could(self, word: str) -> bool:
+        """Whether others of its class give `word`, with other options."""
+        about = about_of(type(self.made))
+        return about is not None and word in about.gives and word not in self.about.gives
 
     @property
     def way_out(self) -> str:
         return f"name another {self.about.roles[-1]}" if self.by_default else f"drop {self.about.name}"
 
 
-def compose(strategy: object, have: frozenset[str], constraints: Sequence[object] = ()) -> Composition:
+def compose(
+    strategy: object, have: frozenset[str], constraints: Sequence[object] = (), draws: bool = False
+) -> Composition:
     """Decide whether the parts of a strategy (whatever :meth:`Strategy.of` takes) can work together, and with a model.
 
     have: capabilities of the model (`model.gives`). constraints: plugins, or other objects with `bind(run)`, that are
-    given beside the strategy. A missing selector is filled in: by the default for constrained causal models, else by
-    the one for the kind of model.
+    given beside the strategy. draws: the caller wants texts that differ (n > 1, `do_sample`).
+
+    Where no selector is named, one rule chooses it, with a constraint and without: where a part needs weights (`smc`),
+    the one that weighs; else where a part or the caller asks for randomness (`temperature`, `top_p`, `best_of`, n > 1),
+    the one that draws; else the one that takes the most probable token.
 
     Raises:
         CompositionError: two parts for one role, a need that nothing meets, a part that refuses another or the model.
@@ -93,12 +120,12 @@ def compose(strategy: object, have: frozenset[str], constraints: Sequence[object
     asked = Strategy.of(strategy)
     given = tuple(_constraint(thing) for thing in constraints)
     abouts = [_about(part) for part in (*asked.parts, *given)]
-    parts = [_Part(about) for about in abouts]
+    parts = [_Part(about, made=part) for about, part in zip(abouts, (*asked.parts, *given), strict=True)]
     _refuse_doubles(parts)
     if not any("selector" in about.roles for about in abouts):
-        selector = _default_selector(have, any("constraint" in about.roles for about in abouts))
+        selector = _default_selector(have, {need for about in abouts for need in about.needs}, draws)
         asked = asked | selector
-        parts.append(_Part(_about(selector), by_default=True))
+        parts.append(_Part(_about(selector), by_default=True, made=selector))
         _refuse_doubles(parts)
     _refuse_refused(parts, have)
     _refuse_unmet(parts, have)
@@ -129,17 +156,63 @@ def _about(part: object) -> About:
     return about_of(part) or About(type(part).__name__, ("constraint",), gives=("mask", "admits"))
 
 
-def _default_selector(have: frozenset[str], constrained: bool) -> Plugin:
-    kind = next((kind for kind in ("causal_lm", "masked_lm") if kind in have), None)
+def _default_selector(have: frozenset[str], needs: Iterable[str], draws: bool) -> Plugin:
+    """Who chooses tokens where no part does: the entry point `selector.KIND` of the group `decodekit.defaults`, or
+    `selector.KIND.weights` or `selector.KIND.randomness` where that is asked for.
+    """
+    kind = next((kind for kind in _KINDS if kind in have), None)
     if kind is None:
         raise CompositionError(
             "no selector is named, and the model is neither causal_lm nor masked_lm; name a selector"
         )
-    key = "selector.constraint" if constrained and kind == "causal_lm" else f"selector.{kind}"
+    asked = {_ASKS[need] for need in needs if need in _ASKS} | ({"randomness"} if draws else set())
+    chosen = next((f".{choice}" for choice in _CHOICES if choice in asked), "")
+    key = f"selector.{kind}{chosen}"
     found = registry.default(key)
-    if about_of(found) is None:
-        raise BrokenPlugin(f"the default {key!r} is not a plugin class; correct the entry point of decodekit.defaults")
-    return cast(Plugin, found())
+    made = found() if about_of(found) is not None or inspect.isfunction(found) else None
+    if about_of(made) is None:
+        raise BrokenPlugin(
+            f"the default {key!r} is neither a plugin class nor a function that makes a plugin; "
+            "correct the entry point of decodekit.defaults"
+        )
+    return cast(Plugin, made)
+
+
+def copies(composition: Composition, n: int) -> str:
+    """Why `n` texts of a composition would be one text `n` times, in one sentence; empty if they are not."""
+    if n == 1 or "randomness" in composition.gives:
+        return ""
+    parts = [_Part(_about(part), made=part) for part in composition.parts]
+    selector = _selector(parts)
+    return f"n={n} under {_written(selector)} gives {n} equal texts: {_drawing(selector, composition.have)}, or n=1"
+
+
+def _selector(parts: Iterable[_Part]) -> _Part:
+    return next(part for part in parts if "selector" in part.about.roles)
+
+
+def _written(part: _Part) -> str:
+    """A part with its options, which decide what it gives; its name alone where that is long."""
+    text = form(part.made)
+    return text if len(text) <= 40 else str(part)
+
+
+def _switched(part: _Part, word: str) -> str:
+    """The part with one of its switches turned, so that it gives `word`; empty if no single one does that."""
+    for name, info in fields_of(type(part.made)).items():
+        if info.annotation is bool:
+            other = replace(part.made, **{name: not getattr(part.made, name)})
+            if word in _about(other).gives:
+                return form(other)
+    return ""
+
+
+def _drawing(selector: _Part, have: frozenset[str]) -> str:
+    """The way out where nothing is drawn."""
+    if switched := _switched(selector, "randomness"):
+        return f"name {switched}"
+    kind = next((kind for kind in _KINDS if kind in have), None)
+    return "name a selector that draws" if kind is None else f"name {form(_default_selector(have, (), True))}"
 
 
 def _refuse_doubles(parts: Sequence[_Part]) -> None:
@@ -192,18 +265,47 @@ def _refuse_unmet(parts: Sequence[_Part], have: frozenset[str]) -> None:
             met |= {other.about.name, *other.about.roles}
         for need in part.about.needs:
             if need not in met:
-                raise CompositionError(f"{part} needs {_unmet(need)}, or {part.way_out}")
+                raise CompositionError(_idle(part, need, parts, have) or _lacking(part, need, parts, have))
 
 
-def _unmet(need: str) -> str:
+def _idle(part: _Part, need: str, parts: Sequence[_Part], have: frozenset[str]) -> str:
+    """A part that could not act, in one sentence; empty if `need` says nothing of the kind."""
+    what = {"distribution": "changes nothing under", "randomness": "would choose among equal texts under"}.get(need)
+    if what is None:
+        return ""
+    selector = _selector(parts)
+    return f"{part} {what} {_written(selector)}: drop it, or {_drawing(selector, have)}"
+
+
+def _lacking(part: _Part, need: str, parts: Sequence[_Part], have: frozenset[str]) -> str:
+    """A need that nothing meets, in one sentence; a part that meets it with other options is named before others."""
+    able = next((other for other in parts if other is not part and other.could(need)), None)
+    if able is not None:
+        way = f"name {switched}" if (switched := _switched(able, need)) else "change its options"
+        return f"{part} needs {need}, which {_written(able)} does not give: {way}, or {part.way_out}"
+    asked = [(choice, other) for choice in _CHOICES for other in parts if part.by_default]
+    asker = next((other for choice, other in asked if choice in map(_ASKS.get, other.about.needs)), None)
+    who = str(part) if asker is None else f"{asker} asks for {part}, which"
+    return f"{who} needs {_unmet(need, _selector(parts), have)}, or {part.way_out}"
+
+
+def _unmet(need: str, selector: _Part, have: frozenset[str]) -> str:
     if need in _OF_MODELS:
         return f"{_OF_MODELS[need]}: use another model"
-    offers = [name for name, about in _registered() if need == name or need in about.roles or need in about.gives]
+    able = [
+        (name, about)
+        for name, about in _registered()
+        if (need == name or need in about.roles or need in about.gives)
+        and not _OF_MODELS.keys() & {*about.needs} - have
+    ]
+    offers = [name for name, _ in able]
     if need == "constraint":
         return f"a constraint: give one as constraint=, or add {_either(offers) or 'one'}"
     what = f"a {need}" if need in ROLES else need
     if not offers:
         return f"{what}, which neither the model nor any registered plugin gives: install one that does"
+    if all("selector" in about.roles for _, about in able) and not selector.by_default:  # a strategy has one
+        return f"{what}, which {selector} does not give: name {_either(offers)} instead"
     return f"{what}, which neither the model nor another part gives: add {_either(offers)}"
 
 

@@ -14,6 +14,20 @@ ROWS: Final = 64
 """Rows in flight at once where `batch_size` is not given."""
 
 
+ELSEWHERE: Final = {
+    "do_sample": "the strategy says whether texts are drawn: strategy='sample'",
+    "num_return_sequences": "it is called n: n=4",
+    "max_new_tokens": "it is called max_tokens: max_tokens=64",
+    "stop_strings": "it is called stop: stop=['END']",
+    "temperature": "it is a part of the strategy: strategy='temperature(0.8)'",
+    "top_p": "it is a part of the strategy: strategy='top_p(0.9)'",
+    "min_p": "it is a part of the strategy: strategy='min_p(0.1)'",
+    "repetition_penalty": "it is a part of the strategy: strategy='repetition_penalty(1.1)'",
+    "response_format": "it is called constraint: constraint=decodekit.json_schema(...)",
+}
+"""What other libraries call options, and where it is found here."""
+
+
 class CallOptions(TypedDict, total=False):
     """Keyword arguments of :func:`decodekit.generate` and its kin; see :class:`Options`."""
 
@@ -102,6 +116,7 @@ class Options:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
                 way = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+                way = ELSEWHERE.get(name, way)
                 raise OptionError(f"generation has no option {name!r}; {way}")
         tidy = dict(changes)
         if "stop" in tidy:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from decodekit.cost import Cost
+from decodekit.errors import OptionError
 
 if TYPE_CHECKING:
     from decodekit.trace import Trace
@@ -79,8 +80,8 @@ class Result:
     would not). `posterior()` has the whole picture.
 
     samples: every row, in order: `n` of them, or `n` times the particles of a population.
-    evidence: log of the mean weight: for a weighted strategy an estimate of the log-probability that the plain model
-        satisfies the constraint; None for the others.
+    evidence: log of the mean weight: an estimate of the log-probability that the plain model satisfies the constraint;
+        None where the strategy gives no weights, or a population such as `best_of` has put a choice in their place.
     message: one sentence where the text did not end by itself (dead end, unreadable value), else empty.
     cost: of the whole call; results of one batch share it. trace: of this prompt alone, None if switched off.
     scores: those that were asked for with `scores=`, by spec (:func:`decodekit.score`); `scores.problems` says why one
@@ -106,8 +107,12 @@ class Result:
 
     @property
     def confidence(self) -> float:
-        """Probability of the answer's tokens under the plain model, 0 to 1: of a greedy text exp(-G-NLL), which is not
-        divided by the length (Aichberger et al. 2024, arXiv 2412.15176). Other scores: :func:`decodekit.score`.
+        """exp(`logp`), 0 to 1: how probable this very sequence of tokens is under the plain model, with neither
+        constraint nor warpers. It says how much the model would have written this text by itself, and not how probable
+        the answer is among those that a constraint allows: for that see `posterior()` of several samples.
+
+        Every token multiplies it, so it is small for any long text. Of a greedy text without a constraint it is
+        exp(-G-NLL) (Aichberger et al. 2024, arXiv 2412.15176). Other scores: :func:`decodekit.score`.
         """
         return math.exp(self.logp)
 
@@ -115,7 +120,16 @@ class Result:
         return self.text
 
     def posterior(self) -> dict[str, float]:
-        """Distinct texts with their normalised weights, heaviest first; empty if every sample came to a dead end."""
+        """Distinct texts with their normalised weights, heaviest first; empty if every sample came to a dead end.
+
+        Raises:
+            OptionError: there is one sample only, and no weights: its share would be 1 whatever the model thinks of it.
+        """
+        if len(self.samples) == 1 and self.evidence is None:
+            raise OptionError(
+                f"posterior() of one text without a weight ({self.spec!r}) would be 1 whatever the text: give n=, or a "
+                "strategy with weights, such as 'awrs | smc'"
+            )
         share: dict[str, float] = {}
         for sample in self.samples:
             if sample.weight > 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 import torch
@@ -9,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from decodekit import verify
-from decodekit.about import about_of, form
+from decodekit.about import about_of, form, without
 from decodekit.errors import CompositionError
 from decodekit.kit import Run
 from decodekit.lookahead import Branches
@@ -27,7 +28,7 @@ _ROLLOUT, _FROM = "adadec.rollout", "adadec.from"
     role=("proposer", "scorer", "selector"),
     keeps="approximate",
     needs=("causal_lm",),
-    gives=("guesses",),
+    gives=("guesses", "randomness", "distribution"),
     paper="AdaDec, arXiv 2506.08980, section 3 (pause, then rerank)",
 )
 class Adadec:
@@ -60,6 +61,12 @@ class Adadec:
     fitted: str | None = None
     score: Any = None
     scorer: Any = None
+
+    def __post_init__(self) -> None:
+        if self.signal != "random":
+            without(self, "randomness")
+        if self.candidates == 1 or self.steps == 0 or self.threshold == math.inf or self.signal == "never":
+            without(self, "randomness", "distribution")  # it never looks ahead, and is plain greedy decoding
 
     def bind(self, run: Run) -> LookAhead:
         """One reader for the rows and for what branches off them."""

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from decodekit import estimators, noise, verify, warping
+from decodekit.about import without
 from decodekit.errors import CompositionError, OptionError
 from decodekit.estimators import Steps
 from decodekit.kit import Model, Run
@@ -27,7 +28,7 @@ Weight = Literal["auto", "replay", "recursive", "two_loops", "head", "exact", "n
     role="selector",
     keeps="weighted",
     needs=("causal_lm", "constraint"),
-    gives=("weights",),
+    gives=("weights", "randomness", "distribution"),
     paper="Lipkin et al. 2025, arXiv 2504.05410; estimators as in decodekit.estimators",
 )
 class Awrs:
@@ -82,6 +83,8 @@ class Awrs:
                 f"awrs(weight={self.weight!r}) cannot have max_rejects, its weight would be biased; "
                 "drop it, or choose weight='replay'"
             )
+        if self.weight == "none":
+            without(self, "weights", keeps="approximate")
 
     def bind(self, run: Run) -> _Awrs:
         """Opens the proposal, if there is one."""

@@ -20,7 +20,7 @@ from decodekit.text import Codec
 _LOGP = "best_of.logp"
 
 
-@plugin(role=("population", "observer"), keeps="approximate", gives=("particles",))
+@plugin(role=("population", "observer"), keeps="approximate", needs=("randomness",), gives=("particles",))
 class BestOf:
     """`n` texts per asked sample, drawn as they would be without; the answer is the one with the highest score.
 

@@ -18,7 +18,9 @@ from decodekit.roles import Proposal, Scorer
 from decodekit.rows import NONE, Rows
 
 
-@plugin(role="warper", keeps="approximate", needs=("causal_lm",), paper="cDPO, arXiv 2411.19943")
+@plugin(
+    role="warper", keeps="approximate", needs=("causal_lm",), gives=("distribution",), paper="cDPO, arXiv 2411.19943"
+)
 class Contrast:
     """The law softmax((1 + beta) log p - beta log p_against): with beta = 1 the contrast that cDPO weighs tokens by.
 

@@ -22,7 +22,7 @@ _APART = 1 << 32  # positions of one step's noise are this far from those of the
     role=("proposer", "selector"),
     keeps="approximate",
     needs=("masked_lm",),
-    gives=("weights",),
+    gives=("weights", "randomness", "distribution"),
     paper="Ye et al. 2025 (Dream 7B), arXiv 2508.15487, section 3.3; schedule: the authors' generation code",
 )
 class Dream:
@@ -52,6 +52,9 @@ class Dream:
     def __post_init__(self) -> None:
         if self.order == "maskgit_plus":  # which cells come next depends on the drawn values of all
             without(self, "weights")
+        if not self.sample:
+            by_chance = self.order == "origin" or self.alg_temp > 0  # which cells come next
+            without(self, "weights", *(() if by_chance else ("randomness",)))
 
     def bind(self, run: Run) -> Timed:
         """Remember the ids that matter; runs no model."""

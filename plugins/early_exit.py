@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from decodekit import uncertainty, warping
+from decodekit.about import without
 from decodekit.cost import Cost
 from decodekit.errors import CompositionError, OptionError
 from decodekit.kit import Run
@@ -27,6 +28,7 @@ Rule = Literal["gap", "entropy", "cosine", "score", "never"]
     role="scorer",
     keeps="approximate",
     needs=("causal_lm", "hidden"),
+    gives=("distribution",),
     paper="CALM, arXiv 2207.07061, section 3 (rules); FREE, arXiv 2310.05424, section 3.2 (exact keys and values)",
 )
 class EarlyExit:
@@ -62,6 +64,8 @@ class EarlyExit:
             raise OptionError("early_exit: rule='score' and score= go together; give both, or neither")
         if self.rule != "score" and not self.threshold >= -1.0:  # scores have any range, nothing else goes below -1
             raise OptionError(f"early_exit(threshold={self.threshold}) is below all that {self.rule!r} can be; give -1")
+        if self.rule in ("never", "cosine"):  # neither looks at probabilities
+            without(self, "distribution")
 
     def bind(self, run: Run) -> Scorer:
         """A reader of the run's model that stops early."""

@@ -7,6 +7,7 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
+from decodekit.about import without
 from decodekit.canvas import Filler, Pick, View
 from decodekit.kit import Run
 from decodekit.registry import plugin
@@ -16,7 +17,7 @@ from decodekit.registry import plugin
     role=("proposer", "selector"),
     keeps="approximate",
     needs=("masked_lm",),
-    gives=("weights",),
+    gives=("weights", "randomness", "distribution"),
     paper="Ben-Hamu et al. 2025 (EB-sampler), arXiv 2505.24857, equation 6",
 )
 class EntropyBounded:
@@ -38,6 +39,10 @@ class EntropyBounded:
     block: Annotated[int, Field(ge=1)] | None = 32
     window: Annotated[int, Field(ge=1)] = 1
     sample: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.sample:
+            without(self, "weights", "randomness")
 
     def bind(self, run: Run) -> Bounded:
         """Remember the ids that matter; runs no model."""

@@ -28,7 +28,7 @@ _LEFT = 1e-3  # of a nat of entropy that is left, against one cell that became c
     role=("proposer", "selector"),
     keeps="approximate",
     needs=("masked_lm",),
-    gives=("weights",),
+    gives=("weights", "randomness", "distribution"),
     paper="Fu et al. 2025 (ETE), arXiv 2511.21103: the three claims; the procedure is our reconstruction",
 )
 class Ete:
@@ -84,6 +84,9 @@ class Ete:
             raise ValueError("hypotheses and revoke both decide what is read in a round; give one of them")
         if self.revoke > 0 or self.hypotheses > 1:  # what is chosen depends on values that are thrown away
             without(self, "weights")
+        if not self.sample:
+            by_chance = self.hypotheses > 1  # they are drawn around the plain choice
+            without(self, "weights", *(() if by_chance else ("randomness",)))
         if self.max_rounds is not None and self.max_excess is not None:
             raise ValueError("max_rounds and max_excess both say how much to explore; give one of them")
         return self

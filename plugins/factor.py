@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 
 from decodekit import bits
+from decodekit.about import without
 from decodekit.canvas import Filler, Pick, View
 from decodekit.kit import Run
 from decodekit.registry import plugin
@@ -17,7 +18,7 @@ from decodekit.registry import plugin
     role=("proposer", "selector"),
     keeps="approximate",
     needs=("masked_lm",),
-    gives=("weights",),
+    gives=("weights", "randomness", "distribution"),
     paper="Wu et al. 2025 (Fast-dLLM), arXiv 2505.22618, section 3.3 and theorem 1",
 )
 class Factor:
@@ -39,6 +40,10 @@ class Factor:
     block: Annotated[int, Field(ge=1)] | None = 32
     window: Annotated[int, Field(ge=1)] = 1
     sample: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.sample:
+            without(self, "weights", "randomness")
 
     def bind(self, run: Run) -> Factored:
         """Remember the ids that matter; runs no model."""

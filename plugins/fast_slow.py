@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from decodekit import mixing
+from decodekit.about import without
 from decodekit.errors import CompositionError, OptionError
 from decodekit.kit import Model, Run
 from decodekit.members import fitted, same_tokens
@@ -26,6 +27,7 @@ Combine = Literal["oracle", "contrastive", "interpolate", "proxy", "ensemble", "
     role=("scorer", "observer"),
     keeps="approximate",
     needs=("causal_lm",),
+    gives=("randomness",),
     paper="FS-GEN, arXiv 2406.12295, section 3; proxy tuning, arXiv 2401.08565; guidance, arXiv 2306.17806",
 )
 class FastSlow:
@@ -81,6 +83,8 @@ class FastSlow:
             )
         if (self.tuned is not None) != (self.combine == "proxy"):
             raise OptionError("fast_slow: tuned= and combine='proxy' go together; give both, or neither")
+        if self.route != "random":
+            without(self, "randomness")
 
     def bind(self, run: Run) -> Collaboration:
         """Open the models and compare their tokens; runs none."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from decodekit import noise
+from decodekit.about import without
 from decodekit.codebook import codebook_of
 from decodekit.errors import CompositionError, OptionError
 from decodekit.kit import Run
@@ -28,6 +29,7 @@ _APART: Final = 32
     role="selector",
     keeps="approximate",
     needs=("causal_lm", "logq"),
+    gives=("randomness", "distribution"),
     paper="LANTERN, arXiv 2410.03355, section 3; LANTERN++, arXiv 2502.06352; transport: docs/lantern.md",
 )
 class Lantern:
@@ -77,6 +79,8 @@ class Lantern:
                 f"lantern: coupling='noise' needs a law that does not depend on the guess, and rule={self.rule!r} has "
                 "none; use rule='transport' or coupling='rejection'"
             )
+        if self.rule == "greedy":  # the mass of a neighbourhood still decides, unless nothing may be moved
+            without(self, "randomness", *(() if self.delta > 0 else ("distribution",)))
 
     def bind(self, run: Run) -> Verifier:
         """Look up the nearest entries; runs no model."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from decodekit import lazy, noise, verify
+from decodekit.about import without
 from decodekit.kit import Run
 from decodekit.registry import plugin
 from decodekit.roles import Choice, Constraint, Proposal
@@ -18,7 +19,7 @@ from decodekit.rows import NONE, Rows
     role="selector",
     keeps="weighted",
     needs=("constraint",),
-    gives=("weights",),
+    gives=("weights", "randomness", "distribution"),
     paper="arXiv 2504.05410, locally constrained decoding; its per-step weight as in arXiv 2306.03081, section 3",
 )
 class Mask:
@@ -40,6 +41,10 @@ class Mask:
     """
 
     greedy: bool = False
+
+    def __post_init__(self) -> None:
+        if self.greedy:
+            without(self, "weights", "randomness", "distribution", keeps="approximate")
 
     def bind(self, run: Run) -> _Mask:
         """Nothing to prepare."""

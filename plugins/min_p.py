@@ -16,7 +16,7 @@ from decodekit.rows import Rows
 from decodekit.warping import Within
 
 
-@plugin(role="warper", keeps="exact", paper="Nguyen et al. 2024, arXiv 2407.01082, section 3")
+@plugin(role="warper", keeps="exact", needs=("distribution",), paper="Nguyen et al. 2024, arXiv 2407.01082, section 3")
 class MinP:
     """Keep the tokens that are at least `p` times as probable as the most probable one.
 

@@ -20,6 +20,7 @@ from decodekit.rows import NONE, Rows
     role="selector",
     keeps="exact",
     needs=("causal_lm", "logq"),
+    gives=("randomness", "distribution"),
     paper="Leviathan et al. 2023, arXiv 2211.17192, Algorithm 1; Chen et al. 2023, arXiv 2302.01318, Algorithm 2",
 )
 class Rejection:

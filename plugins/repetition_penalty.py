@@ -14,7 +14,13 @@ from decodekit.roles import Proposal
 from decodekit.rows import NONE, Rows
 
 
-@plugin(role="warper", keeps="exact", refuses=("masked_lm",), paper="Keskar et al. 2019, arXiv 1909.05858, section 4.1")
+@plugin(
+    role="warper",
+    keeps="exact",
+    gives=("distribution",),  # what a truncation before it leaves decides which token is the best after it
+    refuses=("masked_lm",),
+    paper="Keskar et al. 2019, arXiv 1909.05858, section 4.1",
+)
 class RepetitionPenalty:
     """Divide positive logits of tokens that the text holds by `penalty`, and multiply negative ones by it.
 

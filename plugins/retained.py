@@ -16,7 +16,7 @@ from decodekit.rows import NONE, Rows
 @plugin(
     role="proposer",
     keeps="approximate",
-    needs=("particles",),
+    needs=("particles", "weights"),
     refuses=("awrs", "rejection", "greedy"),
     paper="Andrieu, Doucet, Holenstein 2010, section 4.3 (conditional SMC, the kernel of particle Gibbs)",
 )

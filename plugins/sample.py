@@ -29,7 +29,12 @@ class Greedy:
         return _Greedy()
 
 
-@plugin(role="selector", keeps="exact", paper="arXiv 2408.07978 (drafter-invariant coupling by shared noise)")
+@plugin(
+    role="selector",
+    keeps="exact",
+    gives=("randomness", "distribution"),
+    paper="arXiv 2408.07978 (drafter-invariant coupling by shared noise)",
+)
 class Sample:
     """Draw from the model: argmax of log-probability + Gumbel noise, the noise being a function of seed and place.
 

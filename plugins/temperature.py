@@ -14,7 +14,7 @@ from decodekit.roles import Proposal
 from decodekit.rows import Rows
 
 
-@plugin(role="warper", keeps="exact", paper="Ackley, Hinton, Sejnowski 1985")
+@plugin(role="warper", keeps="exact", needs=("distribution",), paper="Ackley, Hinton, Sejnowski 1985")
 class Temperature:
     """Divide the logits by `value`: p(x)^(1/value), renormalised. Below 1 sharper, above 1 flatter.
 

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 
 from decodekit import bits
+from decodekit.about import without
 from decodekit.canvas import Filler, Pick, View
 from decodekit.kit import Run
 from decodekit.registry import plugin
@@ -17,7 +18,7 @@ from decodekit.registry import plugin
     role=("proposer", "selector"),
     keeps="approximate",
     needs=("masked_lm",),
-    gives=("weights",),
+    gives=("weights", "randomness", "distribution"),
     paper="Wu et al. 2025 (Fast-dLLM), arXiv 2505.22618, section 3.3",
 )
 class Threshold:
@@ -43,9 +44,18 @@ class Threshold:
     sample: bool = False
     window: Annotated[int, Field(ge=1)] = 1
 
+    def __post_init__(self) -> None:
+        if not self.sample:
+            without(self, "weights", "randomness")
+
     def bind(self, run: Run) -> Sure:
         """Remember the ids that matter; runs no model."""
         return Sure(self, run)
+
+
+def drawing() -> Threshold:
+    """The default of masked models where something asks for randomness or weights."""
+    return Threshold(sample=True)
 
 
 class Sure(Filler):

@@ -18,7 +18,9 @@ from decodekit.warping import Within
 _CAP: Final = 100  # candidates of transformers' rule
 
 
-@plugin(role="warper", keeps="exact", paper="Top-H, arXiv 2509.02510, Algorithm 1 (ECMM, greedy)")
+@plugin(
+    role="warper", keeps="exact", needs=("distribution",), paper="Top-H, arXiv 2509.02510, Algorithm 1 (ECMM, greedy)"
+)
 class TopH:
     """Keep the longest run S of most probable tokens with H(q_S) <= alpha H(p), q_S being p restricted to S.
 

@@ -15,7 +15,12 @@ from decodekit.rows import Rows
 from decodekit.warping import Within
 
 
-@plugin(role="warper", keeps="exact", paper="Fan, Lewis, Dauphin 2018, arXiv 1805.04833, section 5.2")
+@plugin(
+    role="warper",
+    keeps="exact",
+    needs=("distribution",),
+    paper="Fan, Lewis, Dauphin 2018, arXiv 1805.04833, section 5.2",
+)
 class TopK:
     """Keep the `k` most probable tokens, and all that are as probable as the last of them.
 

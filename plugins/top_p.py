@@ -15,7 +15,9 @@ from decodekit.rows import Rows
 from decodekit.warping import Within
 
 
-@plugin(role="warper", keeps="exact", paper="Holtzman et al. 2020, arXiv 1904.09751, section 3.1")
+@plugin(
+    role="warper", keeps="exact", needs=("distribution",), paper="Holtzman et al. 2020, arXiv 1904.09751, section 3.1"
+)
 class TopP:
     """Keep the smallest set of most probable tokens whose mass is at least `p` (the nucleus).
 

@@ -23,7 +23,7 @@ Order = Literal["confidence", "random", "margin", "entropy"]
     role=("proposer", "selector"),
     keeps="approximate",
     needs=("masked_lm",),
-    gives=("weights",),
+    gives=("weights", "randomness", "distribution"),
     paper="Nie et al. 2025 (LLaDA), arXiv 2502.09992, section 2.4 and algorithm 5; margin: Kim et al. 2025, 2502.06768",
 )
 class Unmask:
@@ -60,6 +60,9 @@ class Unmask:
             raise ValueError("per_round and steps both say how many cells a round commits; give one of them")
         if not _weighs(self):
             without(self, "weights")
+        if not self.sample:
+            by_chance = self.order == "random" or self.eos == "never"  # which cells, or what stands for an end
+            without(self, "weights", *(() if by_chance else ("randomness",)))
         return self
 
     def bind(self, run: Run) -> Scheduled:

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from decodekit.about import without
 from decodekit.canvas import Filler, Pick, View, first
 from decodekit.kit import Run
 from decodekit.registry import plugin
@@ -22,6 +23,7 @@ _LEAST, _MOST, _SHARE, _FIRST = 5, 20, 0.7, 30  # of what is accepted in a round
     role=("proposer", "selector"),
     keeps="approximate",
     needs=("masked_lm",),
+    gives=("randomness", "distribution"),
     refuses=("scorer",),
     paper="Hong et al. 2025 (WINO), arXiv 2507.18578, section 3.2 and the authors' code",
 )
@@ -48,6 +50,10 @@ class Wino:
     back: Annotated[float, Field(ge=0.0, le=1.0)] = 0.9
     block: Annotated[int, Field(ge=1)] | None = 32
     sample: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.sample:
+            without(self, "randomness")
 
     def bind(self, run: Run) -> Checked:
         """A reader of its own, for committed cells are read in a way that no scorer offers; runs no model."""

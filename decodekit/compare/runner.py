@@ -15,6 +15,7 @@ from decodekit.api import Decoder
 from decodekit.compare import manifest, store, telling
 from decodekit.compare.plan import Plan, Unit
 from decodekit.compare.task import Item, Task
+from decodekit.compose import copies
 from decodekit.errors import DecodekitError
 from decodekit.kit import Model
 from decodekit.models.load import load
@@ -76,7 +77,7 @@ class Runner:
             [item.prompt for item in unit.items],
             max_tokens=unit.items[0].most,
             seed=unit.seed,
-            n=self.plan.n,
+            n=self._samples(unit),
             progress=False,
         )
         seconds = time.perf_counter() - before
@@ -91,7 +92,7 @@ class Runner:
             "model": unit.model,
             "seed": unit.seed,
             "items": len(unit.items),
-            "n": self.plan.n,
+            "n": self._samples(unit),
             "seconds": round(seconds, 6),
             "peak_mb": _peak(),
             "cost": cost,
@@ -115,7 +116,11 @@ class Runner:
 
     def width(self, unit: Unit) -> int:
         """Rows that one item of the unit takes."""
-        return self._decoder(unit).width * self.plan.n
+        return self._decoder(unit).width * self._samples(unit)
+
+    def _samples(self, unit: Unit) -> int:
+        """Samples per item: those of the plan, or one of a strategy whose texts would all be the same."""
+        return 1 if copies(self._decoder(unit).setup_for(self.plan.n > 1).composition, self.plan.n) else self.plan.n
 
     def predicted(self, unit: Unit) -> float:
         """Floating-point operations of the target at most, were every answer as long as it may be."""

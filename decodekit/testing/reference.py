@@ -13,7 +13,7 @@ from decodekit.roles import Choice, Constraint, Proposal
 from decodekit.rows import NONE, Rows
 
 
-@plugin(role="selector", keeps="weighted", gives=("weights",))
+@plugin(role="selector", keeps="weighted", gives=("weights", "randomness", "distribution"))
 class Plain:
     """Selector: one position after the other, argmax of log-probability + dense noise, weight log Z under a constraint.
 

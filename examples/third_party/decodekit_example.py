@@ -15,7 +15,12 @@ from decodekit.roles import Choice, Constraint, Proposal
 from decodekit.rows import Rows
 
 
-@plugin(role="warper", keeps="exact", paper="Hewitt, Manning, Liang 2022, arXiv 2210.15191")
+@plugin(
+    role="warper",
+    keeps="exact",
+    needs=("distribution",),  # the best token stays: it changes nothing where no other is looked at
+    paper="Hewitt, Manning, Liang 2022, arXiv 2210.15191",
+)
 class Epsilon:
     """Keep the tokens that are at least `epsilon` probable, and always the most probable one.
 
@@ -36,7 +41,7 @@ class Epsilon:
         return logits.masked_fill(~(likely | best), -torch.inf)
 
 
-@plugin(role="selector", keeps="approximate", needs=("constraint",))
+@plugin(role="selector", keeps="approximate", needs=("constraint",), gives=("randomness",))
 class Blind:
     """Draw each token uniformly from what the constraint allows, whatever the model says: what a grammar alone gives.
 

@@ -171,6 +171,79 @@ def test_a_pair_with_a_drafter_works_or_is_refused(first: str, second: str) -> N
     green([*pair, example("speculative")], TABLE, TOY)
 
 
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    *(
+        (name, EXAMPLES.get(name, {}))
+        for name in ("greedy", "sample", "mask", "awrs", "rejection", "lantern", "adadec")
+    ),
+    *((name, EXAMPLES.get(name, {})) for name in ("threshold", "factor", "entropy_bounded", "unmask", "dream", "ete")),
+    ("wino", EXAMPLES["wino"]),
+    *(
+        (name, {"sample": True})
+        for name in ("threshold", "factor", "entropy_bounded", "unmask", "dream", "ete", "wino")
+    ),
+    ("mask", {"greedy": True}),
+    ("awrs", {"weight": "none"}),
+    ("lantern", EXAMPLES["lantern"] | {"rule": "greedy"}),
+    ("lantern", EXAMPLES["lantern"] | {"rule": "greedy", "delta": 0.0}),
+    ("adadec", {"signal": "random", "threshold": 0.7}),
+    ("adadec", {"signal": "random", "threshold": 0.7, "steps": 0}),
+    ("adadec", {"candidates": 1}),
+    ("unmask", {"order": "random"}),
+    ("unmask", {"order": "random", "sample": True}),
+    ("dream", {"order": "origin"}),
+    ("dream", {"alg_temp": 2.0}),
+    ("dream", {"order": "maskgit_plus", "sample": True}),
+    ("ete", {"hypotheses": 3, "explore": 1}),
+    ("fast_slow", EXAMPLES["fast_slow"]),
+    ("fast_slow", {"slow": DRAFT, "route": "entropy"}),
+]
+"""Selectors, and what else chooses by chance, with the options that decide whether they draw and weigh."""
+
+
+def _of_one(name: str, options: dict[str, Any]) -> tuple[list[Any], TableModel, Any]:
+    """What a variant is tried with: a constraint, for weights are spoken of, and guesses where it needs them."""
+    part = load(name)(**options)
+    masked = "masked_lm" in part.about.needs
+    drafted = [example("speculative")] if "logq" in part.about.needs else []
+    greedy = [example("greedy")] if "selector" not in part.about.roles else []
+    return [part, *drafted, *greedy], MASKED if masked else TABLE, WIDE_TOY if masked else TOY
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS, ids=[f"{i}-{name}" for i, (name, _) in enumerate(VARIANTS)])
+def test_what_an_instance_gives_is_what_it_does(name: str, options: dict[str, Any]) -> None:
+    """randomness: seeds give different texts, else the same. weights: some row has one, else none."""
+    parts, model, constraint = _of_one(name, options)
+    made = compose(parts, model.gives, (constraint,))
+    prompts = [[1 + i % (V - 2), 2] for i in range(12)]
+    runs = [run(parts, model, prompts, constraint=constraint, max_tokens=6, seed=seed) for seed in range(4)]
+    told = {tuple(map(tuple, out.texts)) for out in runs}
+    assert ("randomness" in made.gives) == (len(told) > 1)
+    weights = {row.logw for out in runs for row in out.rows} - {-torch.inf}  # a dead end says nothing
+    assert ("weights" in made.gives) == bool(weights - {0.0})
+    assert made.weighs == ("weights" in made.gives)
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS, ids=[f"{i}-{name}" for i, (name, _) in enumerate(VARIANTS)])
+def test_what_cannot_act_is_refused(name: str, options: dict[str, Any]) -> None:
+    parts, model, constraint = _of_one(name, options)
+    gives = compose(parts, model.gives, (constraint,)).gives
+    for word, extra in (
+        ("distribution", "temperature"),
+        ("distribution", "top_k"),
+        ("distribution", "top_p"),
+        ("distribution", "min_p"),
+        ("distribution", "top_h"),
+        ("randomness", "best_of"),
+        ("weights", "smc"),
+    ):
+        if word in gives:
+            compose([*parts, example(extra)], model.gives, (constraint,))
+        else:
+            with pytest.raises(CompositionError, match=rf"{extra} (changes nothing|would choose|needs weights)"):
+                compose([*parts, example(extra)], model.gives, (constraint,))
+
+
 MUST: list[tuple[Callable[[], list[Any]], TableModel, Any, bool]] = [
     (lambda: [example("sample"), example("temperature")], TABLE, TOY, True),
     (lambda: [example("awrs"), example("smc")], TABLE, TOY, True),
@@ -186,6 +259,18 @@ MUST: list[tuple[Callable[[], list[Any]], TableModel, Any, bool]] = [
     (lambda: [example("wino"), example("mask_guidance")], MASKED, None, False),
     (lambda: [example("canvas_draft"), example("sample")], TABLE, TOY, True),
     (lambda: [example("awrs")], TABLE, None, False),
+    (lambda: [example("temperature")], TABLE, TOY, True),
+    (lambda: [example("greedy"), example("temperature")], TABLE, TOY, False),
+    (lambda: [example("greedy"), example("repetition_penalty"), example("top_k")], TABLE, TOY, True),
+    (lambda: [example("best_of")], TABLE, None, True),
+    (lambda: [example("greedy"), example("best_of")], TABLE, None, False),
+    (lambda: [example("smc")], TABLE, TOY, True),
+    (lambda: [example("smc")], TABLE, None, False),
+    (lambda: [example("smc")], MASKED, WIDE_TOY, True),
+    (lambda: [example("threshold"), example("smc")], MASKED, WIDE_TOY, False),
+    (lambda: [example("ete"), example("smc")], MASKED, WIDE_TOY, False),
+    (lambda: [load("mask")(greedy=True), example("smc")], TABLE, TOY, False),
+    (lambda: [load("awrs")(weight="none"), example("smc")], TABLE, TOY, False),
     (lambda: [example("greedy"), example("sample")], TABLE, None, False),
     (lambda: [example("speculative")], MASKED, None, False),
 ]

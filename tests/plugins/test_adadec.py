@@ -145,6 +145,9 @@ def test_bad_input() -> None:
 
 
 def test_it_goes_with_populations() -> None:
-    out = run([Adadec(threshold=0.5), BestOf(n=2)], TABLE, PROMPTS, max_tokens=MOST)
-    plain = run([Adadec(threshold=0.5)], TABLE, PROMPTS, max_tokens=MOST).texts
+    chance = Adadec(threshold=0.5, signal="random")
+    out = run([chance, BestOf(n=2)], TABLE, PROMPTS, max_tokens=MOST)
+    plain = run([chance], TABLE, PROMPTS, max_tokens=MOST).texts
     assert out.texts[::2] == plain
+    with pytest.raises(CompositionError, match="best_of would choose among equal texts under adadec"):
+        run([Adadec(threshold=0.5), BestOf(n=2)], TABLE, PROMPTS, max_tokens=MOST)

@@ -26,7 +26,7 @@ CAUSAL, MASKED = frozenset({"causal_lm"}), frozenset({"masked_lm"})
 @pytest.fixture
 def house(acme: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The plugins of acme, which also answer for the defaults."""
-    defaults = {"selector.causal_lm": acme.Plain, "selector.constraint": acme.Pick, "selector.masked_lm": acme.Canvas}
+    defaults = {"selector.causal_lm": acme.Plain, "selector.masked_lm": acme.Canvas}
     monkeypatch.setattr(registry, "default", defaults.__getitem__)
     acme.LOG.clear()
     yield acme
@@ -42,7 +42,7 @@ def names(parts: Any) -> list[str]:
     [
         (None, CAUSAL, "plain", "exact"),
         ("heat(2)", CAUSAL, "heat(value=2.0) | plain", "exact"),
-        ("only('a')", CAUSAL, "only(letters='a') | pick", "weighted"),
+        ("only('a')", CAUSAL, "only(letters='a') | plain", "exact"),
         ("only('a') | plain", CAUSAL, "only(letters='a') | plain", "exact"),
         (None, MASKED, "canvas", "approximate"),
         (None, CAUSAL | MASKED, "plain", "exact"),
@@ -75,9 +75,9 @@ def test_constraints_given_as_objects(house: Any) -> None:
             return self
 
     made = compose("heat", CAUSAL, [house.Only("a"), Mine()])
-    assert names(made.strategy) == ["heat", "pick"]  # the task's constraint is no part of the strategy
+    assert names(made.strategy) == ["heat", "plain"]  # the task's constraint is no part of the strategy
     assert names(made.of("constraint")) == ["only", "Mine"]
-    assert names(made.parts) == ["heat", "pick", "only", "Mine"]
+    assert names(made.parts) == ["heat", "plain", "only", "Mine"]
     with pytest.raises(CompositionError) as refused:
         compose(None, CAUSAL, [house.Heat()])
     assert str(refused.value) == "heat is a warper, not a constraint; give it in the strategy"
@@ -103,7 +103,6 @@ def test_constraints_given_as_objects(house: Any) -> None:
         ("canvas | only('a')", MASKED, "canvas refuses any constraint, and only is one: drop either"),
         ("only('a')", MASKED, "canvas (the default selector here) refuses any constraint, and only is one: name another selector"),
         ("draft('m') | only('a') | pick", CAUSAL, "pick refuses logq, which draft gives: drop either"),
-        ("draft('m') | only('a')", CAUSAL, "pick (the default selector here) refuses logq, which draft gives: name another selector"),
         ("pick | only('a')", CAUSAL | {"logq"}, "pick refuses logq, which the model gives: drop pick or use another model"),
         ("crowd | heat", CAUSAL, "crowd refuses heat: drop either"),
         ("crowd | enough", CAUSAL | {"hidden"}, "crowd refuses any stop, and enough is one: drop either"),
@@ -129,12 +128,31 @@ def test_a_bad_spec_is_refused_as_such(house: Any) -> None:
         compose("", CAUSAL)
 
 
+def test_a_default_may_refuse_what_else_is_named(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    @registry.plugin(role="population", needs="weights")
+    class Tally:
+        def bind(self, run: object) -> object: ...
+
+    @registry.plugin(role="selector", gives="weights", refuses="logq")
+    class Weigh:
+        def bind(self, run: object) -> object: ...
+
+    monkeypatch.setattr(registry, "default", {"selector.causal_lm.weights": Weigh}.__getitem__)
+    assert names(compose([Tally(), "only('a')"], CAUSAL).strategy) == ["only", "weigh", "tally"]
+    with pytest.raises(CompositionError) as refused:
+        compose([Tally(), "draft('m') | only('a')"], CAUSAL)
+    assert str(refused.value) == (
+        "weigh (the default selector here) refuses logq, which draft gives: name another selector"
+    )
+
+
 def test_a_default_that_is_no_plugin(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "default", lambda key: len)
     with pytest.raises(BrokenPlugin) as refused:
         compose(None, CAUSAL)
     assert str(refused.value) == (
-        "the default 'selector.causal_lm' is not a plugin class; correct the entry point of decodekit.defaults"
+        "the default 'selector.causal_lm' is neither a plugin class nor a function that makes a plugin; "
+        "correct the entry point of decodekit.defaults"
     )
 
 

@@ -44,7 +44,9 @@ def test_every_plugin_of_decodekit_can_be_used() -> None:
     assert not {why for name, why in registry.broken().items() if registry.origin(name).distribution == "decodekit"}
 
 
-@pytest.mark.parametrize("key", ["selector.causal_lm", "selector.constraint", "selector.masked_lm"])
+@pytest.mark.parametrize(
+    "key", ["selector.causal_lm", "selector.causal_lm.randomness", "selector.causal_lm.weights", "selector.masked_lm"]
+)
 def test_defaults_are_selectors(key: str) -> None:
     about = registry.about_of(registry.default(key))
     assert about is not None

@@ -22,7 +22,7 @@ assert registry.origin("epsilon") == ("decodekit-example", "0.1.0")
 strategy = parse("epsilon(0.3) | blind")
 assert str(strategy) == "epsilon(epsilon=0.3) | blind", str(strategy)
 toy = ToyConstraint(seed=3)
-found = run(strategy, TableModel(), [[1]], constraint=toy, samples=20, max_tokens=5)
+found = run("blind", TableModel(), [[1]], constraint=toy, samples=20, max_tokens=5)
 for text in found.texts:
     for j, token in enumerate(text):
         assert token in toy.allowed(text[:j])
