@@ -42,6 +42,12 @@ class MustEnd:
         """How many checks are worth a mask, by the inner constraint; without one a mask is nearly free."""
         return int(getattr(self.inner, "patience", 0))
 
+    @property
+    def checks_per_mask(self) -> float | None:
+        """How many checks cost as much as a mask, by the inner constraint."""
+        found: float | None = getattr(self.inner, "checks_per_mask", None)
+        return found
+
     def mask(self, rows: Rows, at: Tensor) -> Tensor:
         """[R, K, V] bool."""
         open_ = ~self._last(rows, at)[..., None] | self._ends  # [R, K, V]

@@ -220,7 +220,7 @@ def replay(walk: Walk, accepts: int, replays: int, cap: int | None, rng: Random)
         run = _Run(walk, walk.most or 0 if place == MASKED else place, rng)
     for _ in range(replays):
         a, n = yield from _with_replacement(walk, accepts, cap, rng, run.start())
-        if cap is None and 0 < a < accepts or place == MASKED:
+        if (cap is None and 0 < a < accepts) or place == MASKED:
             exact = yield from _exact(walk)
             if exact.logz == -math.inf:
                 return DEAD
@@ -261,7 +261,7 @@ class _Run:
 
 
 def mean(n: float, accepts: int, missing: int, logz: float) -> float:
-    """log E[(m - 1) / (m - 1 + n + N)], m = `accepts`, N the refusals before `missing` accepts of chance Z each.
+    """The log of E[(m - 1) / (m - 1 + n + N)], m = `accepts`, N the refusals before `missing` accepts, of chance Z each.
 
     With c = m - 1 + n, 1 / (c + N) is the integral of exp(-(c + N) s) over s > 0, and E[exp(-N s)] is
     (Z / (1 - (1 - Z) exp(-s)))^missing. In y = log s the integrand is analytic in a strip and falls off exponentially

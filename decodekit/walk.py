@@ -45,8 +45,9 @@ _SURE: Final = 0.99  # above this refused mass, 1 - mass has lost digits: sum up
 def exact_after(vocab: int) -> int:
     """Refusals after which the exact mass is asked for.
 
-    A sixteenth of the vocabulary: a mask costs at most one check for each token, hence at most 16 times what the walk has
-    cost by then. No more than 4,096, for a large vocabulary's masks cost far less than that, and no fewer than 64.
+    A sixteenth of the vocabulary: a mask costs at most one check for each token, hence at most 16 times what the walk
+    has cost by then. No more than 4,096, for a mask of a large vocabulary costs far less than a check for each token,
+    and no fewer than 64.
     """
     return min(_MOST, max(_LEAST, vocab // _SHARE))
 
