@@ -261,7 +261,7 @@ class _Run:
 
 
 def mean(n: float, accepts: int, missing: int, logz: float) -> float:
-    """The log of E[(m - 1) / (m - 1 + n + N)], m = `accepts`, N the refusals before `missing` accepts, of chance Z each.
+    """The log of E[(m - 1) / (m - 1 + n + N)], m = `accepts`, N the refusals before `missing` accepts, of chance Z.
 
     With c = m - 1 + n, 1 / (c + N) is the integral of exp(-(c + N) s) over s > 0, and E[exp(-N s)] is
     (Z / (1 - (1 - Z) exp(-s)))^missing. In y = log s the integrand is analytic in a strip and falls off exponentially

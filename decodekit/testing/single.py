@@ -18,7 +18,7 @@ from decodekit.testing.tables import TableModel
 class Fixed:
     """A constraint that allows the same ids `ok` everywhere, and counts.
 
-    checks, calls: of `admits`. masks: rows whose mask was asked for. needed: checks that a walk would need that asks for
+    checks, calls: of `admits`. masks: rows whose mask was asked for. needed: checks of a walk that asks for
     one token at a time and stops at the first that is allowed.
     """
 
