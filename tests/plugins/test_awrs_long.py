@@ -6,12 +6,16 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from transformers import AutoTokenizer
 
+import decodekit as dk
 from decodekit import noise, walk
 from decodekit.about import form
 from decodekit.estimators import mean
@@ -25,7 +29,7 @@ from decodekit.testing.tables import TableModel
 
 V = 100_003
 RARE = [1e-4, 1e-6, 1e-9]
-WEIGHTS: list[Weight] = ["auto", "replay", "recursive", "two_loops", "none", "head", "exact"]
+WEIGHTS: list[Weight] = ["auto", "recursive", "two_loops", "none", "head", "exact"]
 
 
 class Measured(Fixed):
@@ -76,8 +80,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 # --- how much is asked --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rows", [1, 3])
-@pytest.mark.parametrize("z", RARE)
+@pytest.mark.parametrize(("z", "rows"), [(1e-4, 1), (1e-6, 3), (1e-9, 1)])
 @pytest.mark.parametrize("weight", WEIGHTS)
 @pytest.mark.parametrize("kind", [Measured, Fixed, Python])
 def test_a_rare_token_is_found_at_a_bounded_cost(
@@ -106,23 +109,21 @@ def test_a_rare_token_is_found_at_a_bounded_cost(
         assert not choice.dead.any()
 
 
-@pytest.mark.parametrize("z", RARE)
+@pytest.mark.parametrize("z", [1e-4, 1e-9])
 @pytest.mark.parametrize("weight", ["auto", "recursive", "two_loops", "none"])
-@pytest.mark.parametrize("kind", [Measured, Fixed, Python])
+@pytest.mark.parametrize("kind", [Measured, Python])
 def test_neither_the_chunk_nor_the_price_of_a_mask_changes_a_result(
     kind: type[Fixed], weight: Weight, z: float
 ) -> None:
-    logits, ok = rare(z, 3)
+    logits, ok = rare(z, 2)
     found = list[Choice]()
     for chunk in (1, 16, 300):
         rule = kind(ok)
         found.append(decide(Awrs(weight=weight, chunk=chunk), logits, rule))
-        if kind is not Python:
-            assert rule.masks <= 3
+        assert rule.masks <= 2
     if kind is Measured:
         found.append(decide(Awrs(weight=weight), logits, Fixed(ok)))
-    singles = [decide(Awrs(weight=weight), logits, kind(ok))]
-    for other in [*found[1:], *singles]:
+    for other in found[1:]:
         assert torch.equal(other.tokens, found[0].tokens)
         if weight != "none":
             assert other.logw is not None
@@ -352,3 +353,45 @@ def test_long_runs_of_refusals_count_what_short_ones_count() -> None:
     error = float((one - other).std()) / math.sqrt(len(one))
     assert abs(float(one.mean() - other.mean())) < 4 * error
     assert float(one.mean()) == pytest.approx(z, rel=0.1)
+
+
+# --- a real vocabulary -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("z", RARE)
+def test_json_under_a_vocabulary_of_100k(data: Path, z: float, fetched: list[int]) -> None:
+    """Where "{" is improbable: few checks and at most one mask for each row, and the token of `mask`."""
+    if not (data / "tok-cl100k").is_dir():
+        pytest.skip("tok-cl100k is not among the real data")
+    tokenizer = AutoTokenizer.from_pretrained(data / "tok-cl100k")
+    model = SimpleNamespace(name="large", vocab=len(tokenizer), tokenizer=tokenizer, eos=(), device=torch.device("cpu"))
+    run: Any = Run(model=model, open=lambda what: model, eos=())  # type: ignore[arg-type]
+    kinds = ({"type": "string"}, {"type": "integer"}, {"type": "boolean"})
+    schema = {"type": "object", "properties": dict(zip("abc", kinds, strict=True)), "required": ["a", "b", "c"]}
+    rows = rows_of([[0], [0], [0]])
+    rows.start = rows.n.clone()
+    ask = Proposal(rows.n[:, None], torch.full((3, 1), NONE))
+    allowed = dk.json_schema(schema).bind(run).mask(rows, ask.at)[:, 0]
+    logits = torch.randn(3, model.vocab, generator=torch.Generator().manual_seed(2)) * 3
+    for part, mass in ((allowed[0], math.log(z)), (~allowed[0], math.log1p(-z))):
+        logits[:, part] += mass - logits[:, part].logsumexp(1, keepdim=True)
+    best = noise.argmax(logits.masked_fill(~allowed, -torch.inf)[:, None], rows.stream, ask.at)
+    for weight in ("auto", "recursive", "two_loops", "none"):
+        rule: Any = dk.json_schema(schema).bind(run)
+        asked, checks = list[int](), run.cost.checks
+        real = rule.masked
+
+        def counted(rows: Any, at: Tensor, law: Tensor, real: Any = real, asked: list[int] = asked) -> Any:
+            asked.append(int((at != NONE).sum()))
+            return real(rows, at, law)
+
+        rule.masked = counted
+        del fetched[:]
+        for turn in range(2):  # the second knows what masks and checks cost
+            choice = Awrs(weight=weight).bind(run).select(rows, ask, logits[:, None], rule)
+            assert torch.equal(choice.tokens, best)
+            assert sum(asked) <= 3 * (turn + 1)
+            assert run.cost.checks - checks <= 3 * walk.UNKNOWN * (turn + 1)
+            assert len(fetched) <= (turn + 1) * (16 if weight == "two_loops" else 8) + 6
+        if choice.logw is not None and weight == "recursive" and z < 1e-6:
+            torch.testing.assert_close(choice.logw[:, 0], torch.full((3,), math.log(z)).double(), rtol=1e-3, atol=1e-3)
