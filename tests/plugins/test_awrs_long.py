@@ -272,7 +272,7 @@ def test_plain_mass_would_bias_replays(monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: Z in place of the conditional mean of the replays is noticed by the enumeration."""
     monkeypatch.setattr("decodekit.estimators.mean", lambda n, accepts, missing, logz: logz)
     p = [Fraction(one, 10) for one in (5, 2, 2, 1)]
-    out = enumerated(p, [False, False, True, True], Awrs(accepts=3, replays=3000), 1, monkeypatch)
+    out = enumerated(p, [False, False, True, True], Awrs(accepts=3, replays=2500), 3, monkeypatch)
     assert abs(out[2] - 0.2) > 0.02
 
 
@@ -339,7 +339,7 @@ def test_the_integral_at_its_ends() -> None:
 def test_long_runs_of_refusals_count_what_short_ones_count() -> None:
     """Runs drawn as arrays have the distribution of runs drawn one by one: the means of both agree."""
     p = torch.arange(1, 301, dtype=torch.float64).pow(-0.8)
-    logits, ok = (p / p.sum()).log().expand(3000, -1), [i % 100 == 99 for i in range(300)]
+    logits, ok = (p / p.sum()).log().expand(1000, -1), [i % 100 == 99 for i in range(300)]
     z = float(logits[0, torch.tensor(ok)].exp().sum())
     found = list[Tensor]()
     for run in (4, 10_000):
@@ -352,7 +352,7 @@ def test_long_runs_of_refusals_count_what_short_ones_count() -> None:
     assert not torch.equal(one, other)
     error = float((one - other).std()) / math.sqrt(len(one))
     assert abs(float(one.mean() - other.mean())) < 4 * error
-    assert float(one.mean()) == pytest.approx(z, rel=0.1)
+    assert float(one.mean()) == pytest.approx(z, rel=0.15)
 
 
 # --- a real vocabulary -----------------------------------------------------------------------------------------------
