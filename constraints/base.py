@@ -61,6 +61,11 @@ class Bound(Follower):
         """How many checks cost as much as a mask, measured as they are made (:mod:`decodekit.lazy`)."""
         return self._pace.patience
 
+    @property
+    def checks_per_mask(self) -> float | None:
+        """The same without bounds, None before both were seen: for walks of many checks (:mod:`decodekit.walk`)."""
+        return self._pace.ratio
+
     def steer(self, rows: Rows) -> None:
         """From now on allow only what can still be completed before `rows.limit`, the end of text included.
 

@@ -129,9 +129,13 @@ class Pace:
     @property
     def patience(self) -> int:
         """Checks that cost as much as a mask, between 1 and :data:`MOST`; :data:`GUESS` before both were seen."""
-        if not self._mask or not self._check:
-            return GUESS
-        return max(1, min(MOST, round(self._mask / self._check)))
+        ratio = self.ratio
+        return GUESS if ratio is None else max(1, min(MOST, round(ratio)))
+
+    @property
+    def ratio(self) -> float | None:
+        """Checks that cost as much as a mask, without bounds; None before both were seen."""
+        return self._mask / self._check if self._mask and self._check else None
 
 
 def _blend(old: float, new: float) -> float:

@@ -49,6 +49,12 @@ class MustEnd:
         if begin is not None:
             begin(rows, at)
 
+    @property
+    def checks_per_mask(self) -> float | None:
+        """How many checks cost as much as a mask, by the inner constraint."""
+        found: float | None = getattr(self.inner, "checks_per_mask", None)
+        return found
+
     def mask(self, rows: Rows, at: Tensor) -> Tensor:
         """[R, K, V] bool."""
         open_ = ~self._last(rows, at)[..., None] | self._ends  # [R, K, V]

@@ -2,26 +2,54 @@
 
 One call of the constraint serves all rows that are still looking. What a row looks for, and how far it must know its
 order for that, is an estimator's business (:mod:`decodekit.estimators`).
+
+Where allowed tokens are improbable, a walk must neither check the vocabulary token by token nor sort it again and
+again. Three bounds, none of which changes a result:
+
+- What is fetched and what is checked grow by factors, to the end of the vocabulary. A fetch that wants more than a part
+  of it fetches all, so that all fetches of a row cost a few full sorts together.
+- A row whose checks have cost as much as a mask asks for its mask, which has the verdicts of all tokens to come. What a
+  mask costs is measured by the constraint (`checks_per_mask`) or else taken to be :data:`UNKNOWN` checks.
+- After :func:`exact_after` refusals an estimator asks for the exact mass instead of walking on. That number is fixed by
+  the vocabulary alone and not by measured times: weights must be the same on every machine.
+
+Constraints whose every check calls Python code (their masks take a check for each token) are never asked for a mask
+here; their walk goes on, in checks that double, to the end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from decodekit import noise
-from decodekit.estimators import DEAD, Steps, Walk
+from decodekit import noise, verify
+from decodekit.estimators import DEAD, EXACT, MASKED, Exact, Steps, Walk
 from decodekit.noise import Salt
-from decodekit.roles import Constraint
+from decodekit.roles import Constraint, Proposal
 from decodekit.rows import NONE, Rows
 
 PEAKED: Final = 0.9  # a law whose best token has this much mass is checked token by token: more would be wasted
-_GROWTH: Final = 4  # every further call checks up to this many times as many tokens as all before
-_MOST: Final = 4096  # ... but not more than this at once
+UNKNOWN: Final = 1024
+"""Checks that a mask is taken to cost where the constraint does not say."""
+_GROWTH: Final = 4  # every further call checks up to this many times as many tokens as were checked before
+_ALL: Final = 16  # more than 1 / 16 of the vocabulary wanted: fetch all of it, at about the cost of one sort
+_LEAST, _MOST, _SHARE = 64, 4096, 16  # see :func:`exact_after`
+_AT_ONCE: Final = 1 << 22  # elements of full orders made at once: memory, not speed
 _SURE: Final = 0.99  # above this refused mass, 1 - mass has lost digits: sum up what is left instead
+
+
+def exact_after(vocab: int) -> int:
+    """Refusals after which the exact mass is asked for.
+
+    A sixteenth of the vocabulary: a mask costs at most one check for each token, hence at most 16 times what the walk
+    has cost by then. No more than 4,096, for a mask of a large vocabulary costs far less than a check for each token,
+    and no fewer than 64.
+    """
+    return min(_MOST, max(_LEAST, vocab // _SHARE))
 
 
 class Order:
@@ -48,16 +76,21 @@ class Order:
 class Seeker:
     """One row that looks for its token.
 
-    index: of the row. cap: refusals at most. first: tokens to check in the first call, None for all that were fetched.
+    index: of the row. cap: refusals at most. first: tokens to check in the first call, None for a whole `chunk`. most:
+    refusals after which the exact mass is wanted, None for never. masked: the row's law [V] under its mask, once it has
+    one.
     """
 
-    __slots__ = ("cap", "chunk", "first", "found", "index", "known", "need", "orders", "steps", "verdicts")
+    __slots__ = ("cap", "chunk", "first", "found", "index", "known", "masked", "need", "orders", "steps", "verdicts")
 
-    def __init__(self, index: int, chunk: int, cap: int | None, first: int | None) -> None:
+    def __init__(self, index: int, chunk: int, cap: int | None, first: int | None, most: int | None) -> None:
         self.index, self.chunk, self.cap, self.first = index, chunk, cap, first
         self.orders = (Order(Salt.TOKEN), Order(Salt.ORDER))
+        for order in self.orders:
+            order.walk.most = most
         self.verdicts: dict[int, bool] = {}
         self.known: dict[int, int] = {}
+        self.masked: Tensor | None = None
         self.steps: Steps
         self.need = (0, 0)
         self.found = DEAD
@@ -69,9 +102,7 @@ class Seeker:
     def go(self) -> bool:
         """Run the estimator as far as it gets; whether it needs more."""
         while True:
-            which, count = self.need
-            walk = self.orders[which].walk
-            if len(walk.ok) < count and not walk.ends_before(len(walk.ok)):
+            if self._lacks():
                 return True
             try:
                 self.need = next(self.steps)
@@ -79,27 +110,54 @@ class Seeker:
                 self.found = done.value
                 return False
 
-    def short(self) -> bool:
-        """Whether tokens of the order in need must be fetched."""
-        order = self.orders[self.need[0]]
+    def _lacks(self) -> bool:
+        which, count = self.need
+        if which == EXACT:
+            return self.masked is None
+        walk = self.orders[which].walk
+        return len(walk.ok) < count and not walk.ends_before(len(walk.ok))
+
+    def short(self, which: int) -> bool:
+        """Whether tokens of order `which` must be fetched."""
+        if self.need[0] != which:
+            return False
+        order = self.orders[which]
         return len(order.tokens) < self.need[1] and not order.walk.whole
 
-    def wanted(self) -> int:
+    def wanted(self, vocab: int) -> int:
         """How many tokens to fetch then."""
-        have = len(self.orders[self.need[0]].tokens)
-        more = max(self.chunk, min((_GROWTH if have > 1 else 1) * have, _MOST))
-        return max(self.need[1], more if self.cap is None else min(more, self.cap))
+        order = self.orders[self.need[0]]
+        have, most = len(order.tokens), order.walk.most
+        more = max(self.chunk, (_GROWTH if have > 1 else 1) * have)
+        if most is not None:
+            more = most if self.masked is not None else min(more, most)  # with a mask verdicts are free
+        elif self.cap is not None:
+            more = min(more, self.cap)
+        elif more * _ALL > vocab and have > 1:
+            more = vocab
+        return max(self.need[1], more)
 
     def asks(self) -> list[int]:
         """Tokens of the order in need that were fetched and lack a verdict: all, or few, then twice as many."""
         which, count = self.need
+        if which == EXACT or self.masked is not None:
+            return []
         order = self.orders[which]
         known = len(order.walk.ok)
-        upto = len(order.tokens) if self.first is None else max(count, 2 * known, self.first)
-        return [token for token in order.tokens[known:upto] if token not in self.verdicts]
+        end = max(count, self.chunk, _GROWTH * known) if self.first is None else max(count, 2 * known, self.first)
+        return [token for token in order.tokens[known:end] if token not in self.verdicts]
+
+    def wants_mask(self, asked: int, worth: float) -> bool:
+        """Whether a mask, which costs `worth` checks, comes before `asked` more checks."""
+        if self.masked is not None:
+            return False
+        done = len(self.verdicts)
+        return self.need[0] == EXACT or (asked > 0 and done > 0 and done + asked > worth)
 
     def unsure(self) -> bool:
         """Whether the mass that is left must be summed up: nearly all is refused, and 1 - that is rounding."""
+        if self.need[0] == EXACT:
+            return False
         order = self.orders[self.need[0]]
         refused = sum(p for p, ok in zip(order.walk.p, order.walk.ok, strict=False) if not ok)
         return not order.sure and refused > _SURE
@@ -107,8 +165,14 @@ class Seeker:
     def learn(self) -> None:
         """Take verdicts over into the order in need."""
         which = self.need[0]
+        if which == EXACT:
+            return
         order = self.orders[which]
-        for token in order.tokens[len(order.walk.ok) :]:
+        rest = order.tokens[len(order.walk.ok) :]
+        if self.masked is not None:
+            order.walk.ok += (self.masked[torch.tensor(rest, device=self.masked.device)] > -torch.inf).tolist()
+            rest = []
+        for token in rest:
             if token not in self.verdicts:
                 break
             order.walk.ok.append(self.verdicts[token])
@@ -130,43 +194,104 @@ def search(
 
     `at` [R] positions, NONE for rows that do not look; `logits` [R, V]; `steps` starts the estimator of a row; `chunk`
     tokens are checked in a row's first call, one where its law is peaked, and no more than `cap` unless an estimator
-    asks for them. Results do not depend on either.
+    asks for them. Results do not depend on `chunk`.
     """
     token, logw = torch.full_like(at, NONE), torch.full_like(at, -torch.inf, dtype=torch.float64)
     peak = (logits.amax(1) - logits.logsumexp(1)).exp().tolist()  # [R]
     dear = bool(getattr(constraint, "dear", False))
     few = [1 if p >= PEAKED else min(2, chunk) if dear else None for p in peak]
-    looking = [Seeker(index, chunk, cap, few[index]) for index in (at != NONE).nonzero()[:, 0].tolist()]
+    most = None if dear or cap is not None else exact_after(logits.shape[1])
+    looking = [Seeker(index, chunk, cap, few[index], most) for index in (at != NONE).nonzero()[:, 0].tolist()]
     for row in looking:
         row.steps = steps(row)
     places = at.tolist()
     while looking := [row for row in looking if row.go()]:
         _fetch(rows, at, logits, looking)
+        _mask(rows, at, logits, looking, constraint)
         _check(rows, places, looking, constraint)
         for row in looking:
             row.learn()
         _sum_up(logits, [row for row in looking if row.unsure()])
         for row in looking:
-            if not row.go() and row.found[0] >= 0:
-                token[row.index], logw[row.index] = row.orders[0].tokens[row.found[0]], row.found[1]
+            if not row.go() and row.found[0] != -1:
+                token[row.index], logw[row.index] = _taken(rows, at, row), row.found[1]
     return token, logw
+
+
+def _taken(rows: Rows, at: Tensor, row: Seeker) -> int:
+    """The token that a row has found."""
+    if row.found[0] != MASKED:
+        return row.orders[0].tokens[row.found[0]]
+    assert row.masked is not None
+    here = slice(row.index, row.index + 1)
+    return int(noise.order(row.masked[None], rows.stream[here], at[here], 1)[0])
 
 
 def _fetch(rows: Rows, at: Tensor, logits: Tensor, looking: list[Seeker]) -> None:
     """Make every row know the tokens that it needs, a chunk at a time."""
+    vocab = logits.shape[1]
     for which in (0, 1):
-        mine = [row for row in looking if row.need[0] == which and row.short()]
+        mine = [row for row in looking if row.short(which)]
         if not mine:
             continue
-        wanted = [row.wanted() for row in mine]
-        index = torch.tensor([row.index for row in mine], device=at.device)
-        law = logits if len(mine) == len(rows) else logits[index]  # [M, V]
-        upto = min(max(wanted), logits.shape[1])
-        order, _ = noise.order(law, rows.stream[index], at[index], upto, mine[0].orders[which].salt)  # [M, upto]
-        logp, left = _masses(law, order)
-        each = zip(mine, order.tolist(), logp.exp().tolist(), left, wanted, strict=True)
-        for row, tokens, p, rest, count in each:
-            row.orders[which].extend(tokens, p, rest, count, logits.shape[1])
+        wanted = [min(row.wanted(vocab), vocab) for row in mine]
+        size = len(mine) if max(wanted) * _ALL <= vocab else max(1, _AT_ONCE // vocab)
+        for begin in range(0, len(mine), size):
+            _extend(rows, at, logits, mine[begin : begin + size], wanted[begin : begin + size], which)
+
+
+def _extend(rows: Rows, at: Tensor, logits: Tensor, mine: list[Seeker], wanted: list[int], which: int) -> None:
+    """The first `wanted` tokens of order `which` of the rows `mine`."""
+    index = torch.tensor([row.index for row in mine], device=at.device)
+    law = logits if len(mine) == len(rows) else logits[index]  # [M, V]
+    order, _ = noise.order(law, rows.stream[index], at[index], max(wanted), mine[0].orders[which].salt)  # [M, upto]
+    logp, left = _masses(law, order)
+    each = zip(mine, order.tolist(), logp.exp().tolist(), left, wanted, strict=True)
+    for row, tokens, p, rest, count in each:
+        row.orders[which].extend(tokens, p, rest, count, logits.shape[1])
+
+
+def _mask(rows: Rows, at: Tensor, logits: Tensor, looking: list[Seeker], constraint: Constraint) -> None:
+    """Ask for the masks of rows that have no use for checks any more; one call for all of them."""
+    worth = _worth(constraint)
+    mine = [row for row in looking if row.wants_mask(len(row.asks()), worth)]
+    if not mine:
+        return
+    here = torch.full_like(at, NONE)
+    index = torch.tensor([row.index for row in mine], device=at.device)
+    here[index] = at[index]
+    ask = Proposal(here[:, None], torch.full_like(here, NONE)[:, None])
+    masked = verify.allowed(rows, ask, logits[:, None], constraint)[:, 0]  # [R, V]
+    for row in mine:
+        row.masked, law = masked[row.index].clone(), logits[row.index]  # a view would keep the other rows alive
+        logz = float(row.masked.double().logsumexp(0) - law.double().logsumexp(0))
+        for order in row.orders:
+            order.walk.exact = Exact(logz, partial(_loops, rows, at, law, row.masked, row.index))
+
+
+def _worth(constraint: Constraint) -> float:
+    """How many checks cost as much as a mask."""
+    if getattr(constraint, "dear", False):
+        return torch.inf
+    measured = getattr(constraint, "checks_per_mask", None)
+    return UNKNOWN if measured is None else float(measured)
+
+
+def _loops(rows: Rows, at: Tensor, law: Tensor, masked: Tensor, index: int) -> tuple[int, int, float]:
+    """What :class:`decodekit.estimators.Exact` says of both loops, from the keys [V] of both orders."""
+    one, other = (_keys(rows, at, law, index, salt) for salt in (Salt.TOKEN, Salt.ORDER))
+    allowed = masked > -torch.inf
+    before = one > one[allowed].max()  # what the first loop refused
+    again = (other > other[allowed].max()) & ~before
+    rest = law.double()
+    left = rest.masked_fill(before, -torch.inf).logsumexp(0) - rest.logsumexp(0)
+    return int(before.sum()), int(again.sum()), float(left)
+
+
+def _keys(rows: Rows, at: Tensor, law: Tensor, index: int, salt: int) -> Tensor:
+    """[V] float64, by which the order of one row descends."""
+    here = slice(index, index + 1)
+    return law.double() + noise.gumbel(rows.stream[here], at[here, None], len(law), salt)[0, 0]
 
 
 def _check(rows: Rows, places: list[int], looking: list[Seeker], constraint: Constraint) -> None:

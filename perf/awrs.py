@@ -2,20 +2,28 @@
 
 The rows are Zipf laws of a 5,000-token vocabulary, from loose to hard constraints; of the reference implementation
 (genlm-control) the default looks one token ahead ("recursive").
-`python -m perf.awrs` writes results/awrs.json.
+`python -m perf.awrs` writes results/awrs.json, `python -m perf.awrs long` results/awrs_long.json: what one step costs
+where the allowed tokens of a large vocabulary are improbable, next to a step with a mask and to one full sort.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
+import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import get_args
 
 import torch
 from torch import Tensor
 
+from decodekit import noise
 from decodekit.about import form
 from decodekit.kit import Run
-from decodekit.plugins.awrs import Awrs
+from decodekit.plugins.awrs import Awrs, Weight
+from decodekit.plugins.mask import Mask
 from decodekit.roles import Proposal
 from decodekit.rows import NONE, Rows
 from decodekit.testing.oracle import rows_of
@@ -88,8 +96,82 @@ def selection(vocab: int, rows: int) -> float:
     return 1e3 * statistics.median(seconds[1:]) / rows
 
 
+class Measured(Fixed):
+    """A constraint whose mask costs as much as 22 checks, and that has measured it."""
+
+    checks_per_mask = 22.0
+
+
+class Python(Fixed):
+    """A constraint whose checks call Python code: it is never asked for a mask."""
+
+    dear = True
+
+
+def long_walks(vocab: int, z: float, repeats: int = 3) -> list[dict[str, object]]:
+    """One row, every thousandth token allowed, all of them with mass `z`: for each weight and kind of constraint."""
+    logits = torch.randn(1, 1, vocab, generator=torch.Generator().manual_seed(1)) * 3
+    allowed = torch.arange(vocab) % 1000 == 7
+    for part, mass in ((allowed, math.log(z)), (~allowed, math.log1p(-z))):
+        logits[..., part] += mass - logits[..., part].logsumexp(-1, keepdim=True)
+    ok, table = allowed.tolist(), list[dict[str, object]]()
+    plain = Fixed(ok)
+    for kind in (Measured, Fixed, Python):
+        rule = kind(ok)
+        for weight in get_args(Weight):
+            if weight in ("auto", "exact"):  # "auto" is "replay"
+                continue
+            steps, masks, sorts, found = list[float](), list[float](), list[float](), list[tuple[int, int, int]]()
+            for slot in range(repeats):
+                made, ask, run = alone(vocab, slot)
+                bound, mask = Awrs(weight=weight).bind(run), Mask().bind(run)
+                rule.checks = rule.masks = 0
+                with fetches() as sizes:
+                    steps.append(seconds(lambda: bound.select(made, ask, logits, rule)))  # noqa: B023
+                masks.append(seconds(lambda: mask.select(made, ask, logits, plain)))  # noqa: B023
+                sorts.append(seconds(lambda: noise.order(logits[0], made.stream, ask.at[:, 0], vocab)))  # noqa: B023
+                found.append((rule.checks, len(sizes), rule.masks))
+            checks, fetched, asked = (statistics.fmean(column) for column in zip(*found, strict=True))
+            fact = {"vocab": vocab, "z": z, "constraint": kind.__name__, "arm": form(Awrs(weight=weight))}
+            cost = {"checks": checks, "fetches": fetched, "masks": asked, "ms": 1e3 * statistics.median(steps)}
+            ratios = {
+                f"over_{name}": statistics.median(a / b for a, b in zip(steps, other, strict=True))
+                for name, other in (("mask_step", masks), ("sort", sorts))
+            }
+            table.append({**fact, **cost, **ratios})
+            print(table[-1], flush=True)
+    return table
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Of one call."""
+    begin = time.perf_counter()
+    call()
+    return time.perf_counter() - begin
+
+
+@contextmanager
+def fetches() -> Iterator[list[int]]:
+    """How many tokens of an order each fetch asks for."""
+    sizes, real = list[int](), noise.order
+
+    def counted(logits: Tensor, stream: Tensor, at: Tensor, count: int, salt: int = 0) -> tuple[Tensor, Tensor]:
+        sizes.append(count)
+        return real(logits, stream, at, count, salt)
+
+    noise.order = counted
+    try:
+        yield sizes
+    finally:
+        noise.order = real
+
+
 def main() -> None:
     torch.set_num_threads(1)
+    if sys.argv[1:] == ["long"]:
+        rows = [row for vocab in (100_256, 262_144) for z in (1e-4, 1e-6, 1e-9) for row in long_walks(vocab, z)]
+        save("awrs_long", 0, rows, "one constrained step, allowed tokens improbable; constraints cost next to nothing")
+        return
     table = list[dict[str, object]]()
     for name, (exponent, every, start) in ROWS.items():
         logp, ok = row(exponent, every, start)

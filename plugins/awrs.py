@@ -37,7 +37,8 @@ class Awrs:
     The vocabulary in descending order of log-probability + Gumbel noise is a sequence of draws without replacement.
     Its first allowed token is a draw from the law p restricted to what is allowed, and the very token that `mask`
     draws with the same seed. Finding it takes 1 + sum over refused i of p_i / (p_i + Z) checks on average, at most
-    1 / Z, Z being the allowed mass. All weights are proper: their expectation at each allowed token x is p(x).
+    1 / Z, Z being the allowed mass. A walk whose checks have cost as much as a mask asks for the mask instead. All
+    weights are proper: their expectation at each allowed token x is p(x).
 
     Args:
         weight: which estimate of Z (formulas: :mod:`decodekit.estimators`). "auto" is "replay", which has the least
@@ -53,7 +54,7 @@ class Awrs:
         ahead: tokens that "recursive" looks at past the one taken.
         head: tokens that "head" checks.
         chunk: tokens checked in the first call for each row, unless one token has 90 % of the mass; further calls check
-            four times as many as all before. Changes cost, never results.
+            four times as many as all before, until a mask costs less than they do. Changes cost, never results.
         proposal: a model (a name, or a loaded one) whose law proposes instead of the target's; the weight gets the
             ratio of the two laws at the token taken. It must have the target's vocabulary.
         instead: a prompt that the proposal reads in place of the request's own; without `proposal` the target's own

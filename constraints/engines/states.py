@@ -106,6 +106,7 @@ class States:
         self.dear = bool(getattr(machine, "dear", False))
         self._leap: Any = getattr(machine, "leap", None)
         self._masks: OrderedDict[Hashable, Bits] = OrderedDict()
+        self._ends: OrderedDict[Hashable, bytes | None] = OrderedDict()
         self.distances = Distances(cast("Measured", machine)) if hasattr(machine, "closing") else None
 
     def start(self) -> StatesCursor:
@@ -151,6 +152,17 @@ class States:
         found = np.packbits(flags, bitorder="little").view(np.uint32)
         found.flags.writeable = False
         return found
+
+    def end_of(self, state: Hashable) -> bytes | None:
+        """A text that completes a state, None where none was found: remembered, for a search that meets its bound is
+        long, and it would be made again for every check at that place.
+        """
+        if state not in self._ends:
+            ask = getattr(self.machine, "ending", None)
+            self._ends[state] = closing(self.machine, state) if ask is None else ask(state)
+            if len(self._ends) > MASKS:
+                self._ends.popitem(last=False)
+        return self._ends[state]
 
     def mask_of(self, state: Hashable) -> Bits:
         """The mask of a state, from memory or by a walk over the trie."""
@@ -236,11 +248,7 @@ class StatesCursor:
         exact = self._home.distances
         if exact is not None:
             return exact.closing(self._states.last())
-        ask = getattr(self._home.machine, "ending", None)
-        if ask is not None:
-            known: bytes | None = ask(self._states.last())
-            return known
-        return closing(self._home.machine, self._states.last())
+        return self._home.end_of(self._states.last())
 
     def explain(self) -> str:
         """What was expected here, in a few words."""

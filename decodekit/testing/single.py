@@ -18,12 +18,13 @@ from decodekit.testing.tables import TableModel
 class Fixed:
     """A constraint that allows the same ids `ok` everywhere, and counts.
 
-    checks, calls: of `admits`. needed: checks that a walk would need that asks for one token at a time and stops at the
-    first that is allowed.
+    checks, calls: of `admits`. masks: rows whose mask was asked for. needed: checks of a walk that asks for
+    one token at a time and stops at the first that is allowed.
     """
 
     def __init__(self, ok: Sequence[bool]) -> None:
         self.ok, self.checks, self.calls, self.needed = torch.tensor(ok), 0, 0, 0
+        self.masks = 0
 
     def bind(self, run: Run) -> Fixed:
         """Nothing to prepare."""
@@ -31,6 +32,7 @@ class Fixed:
 
     def mask(self, rows: Rows, at: Tensor) -> Tensor:
         """[R, K, V] bool."""
+        self.masks += int((at != NONE).sum())
         return self.ok.expand(*at.shape, -1)
 
     def admits(self, rows: Rows, at: Tensor, tokens: Tensor) -> Tensor:

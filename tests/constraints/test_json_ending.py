@@ -10,6 +10,7 @@ import pytest
 
 import decodekit as dk
 from decodekit.constraints.cursor import Cursor
+from decodekit.constraints.engines.states import States
 from decodekit.constraints.steering import closing
 from decodekit.constraints.vocabulary import Vocabulary
 
@@ -66,3 +67,34 @@ def test_const_is_no_keyword_of_draft_4() -> None:
     }
     assert at(schema, b"[1,2").is_complete() is False
     assert closing(at(schema, b"[1,2")) == b"]"
+
+
+def test_the_end_of_a_place_is_searched_once() -> None:
+    """A search that meets its bound is long, and a steered text asks for it at every check."""
+    asked = list[bytes]()
+
+    class Endless:
+        """Text without an end that a search would find."""
+
+        def first(self) -> bytes:
+            return b""
+
+        def step(self, state: bytes, byte: int) -> bytes | None:
+            return state + bytes([byte])
+
+        def final(self, state: bytes) -> bool:
+            return False
+
+        def said(self, state: bytes) -> str:
+            return ""
+
+        def ending(self, state: bytes) -> bytes | None:
+            asked.append(state)
+            return None
+
+    compiled = States(Endless(), BYTES)
+    cursor = compiled.start()
+    for _ in range(3):
+        assert cursor.closing() is None
+        assert cursor.fork().closing() is None
+    assert asked == [b""]
