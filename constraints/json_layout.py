@@ -25,7 +25,7 @@ LEVELS: Final = 16
 
 @dataclass(frozen=True)
 class Layout:
-    """The white space of one schema's texts. levels: of nesting that flexible indentation goes to."""
+    """The white space of one schema's texts. levels: of nesting that the schema allows, or :data:`LEVELS`."""
 
     style: Whitespace = "flexible"
     levels: int = LEVELS
@@ -33,7 +33,7 @@ class Layout:
     @classmethod
     def of(cls, style: Whitespace, document: Any) -> Layout:
         """For the texts of a schema."""
-        found = levels(document) if style == "flexible" else None
+        found = levels(document)
         return cls(style, LEVELS if found is None else max(found, 1))
 
     @property
@@ -61,6 +61,11 @@ class Layout:
     def comma(self, depth: int) -> str:
         """What an exact style has after a comma."""
         return " " if self.style == "single" else self.line(depth)
+
+    @property
+    def jump(self) -> int:
+        """Tokens that a shortest completion may grow by indentation alone when one token opens something."""
+        return 4 * self.style * self.levels if isinstance(self.style, int) else 0
 
     def guidance(self) -> dict[str, object]:
         """What llguidance is told. It cannot count the levels that exact indentation needs."""

@@ -223,7 +223,7 @@ class JsonMachine:
     """All texts of JSON that a formula allows (:class:`decodekit.constraints.engines.states.Machine`)."""
 
     def __init__(self, space: Space, layout: Layout) -> None:
-        self.space = space
+        self.space, self.layout = space, layout
         self.blanks = Flexible(layout) if layout.flexible else Exact(layout)
         self.made = 0
         self._begun: dict[Any, tuple[Track, ...]] = {}
