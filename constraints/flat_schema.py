@@ -132,7 +132,7 @@ class _Flat:
             more = [Row((self._comma(depth), one)) for one in rest]
             return self._inside("[", Row((first, *more)), "]", depth)
         if isinstance(value, dict | list):
-            return self._empty(*json.dumps(value), depth)
+            return self._empty("{" if isinstance(value, dict) else "[", "}" if isinstance(value, dict) else "]", depth)
         return letters(json.dumps(value, ensure_ascii=False))
 
     def _reference(self, to: str, place: Place, seen: dict[str, int], depth: int) -> Tree | None:

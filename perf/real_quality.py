@@ -22,7 +22,8 @@ import decodekit as dk
 from perf.bench import save
 
 ITEMS = Path(__file__).parent / "data" / "people.json"
-SCHEMA = {
+FIELDS = ("name", "age", "city", "job")
+SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
         "name": {"type": "string"},
@@ -30,7 +31,7 @@ SCHEMA = {
         "city": {"type": "string"},
         "job": {"type": "string"},
     },
-    "required": ["name", "age", "city", "job"],
+    "required": list(FIELDS),
     "additionalProperties": False,
 }
 ARMS: dict[str, Any] = {"no constraint": None, "compact": "compact", "flexible": "flexible", "single": "single"}
@@ -70,7 +71,7 @@ def row(model: Any, items: list[dict[str, Any]], arm: str, style: Any) -> dict[s
     texts = answers(model, [item["prompt"] for item in items], style)
     for item, text in zip(items, texts, strict=True):
         value = judge.value(text)
-        right = 0 if value is None else sum(value[key] == item["gold"][key] for key in SCHEMA["required"])
+        right = 0 if value is None else sum(value[key] == item["gold"][key] for key in FIELDS)
         valid, fields, records = valid + (value is not None), fields + right, records + (right == 4)
         logps.append(logp(model, item["prompt"], text))
     return {"arm": arm, "n": len(items), "valid": valid, "fields": fields, "of": 4 * len(items), "records": records,

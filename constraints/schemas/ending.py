@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import heapq
 from itertools import count
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from decodekit.constraints.schemas.blanks import BLANK
+
+if TYPE_CHECKING:
+    from decodekit.constraints.schemas.machine import Place
 
 SEARCH: Final = 4_000
 """How many places are looked at for an end."""
@@ -39,7 +42,7 @@ def ended(place: Any) -> bytes | None:
     return None
 
 
-def tight(place: Any, byte: int) -> Any:
+def tight(place: Place, byte: int) -> Place | None:
     """The place after one more byte; None for white space that could be left out."""
     between = place.between() if byte in BLANK else None
     if between is not None and byte != between.machine.blanks.needed(between):

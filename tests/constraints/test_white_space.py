@@ -114,7 +114,8 @@ def test_whatever_dumps_writes_is_accepted(value: Any, indent: Any, tight: bool,
 
 @pytest.mark.parametrize("name", ["machine", "llguidance"])
 def test_indentation_goes_as_deep_as_the_schema(name: str) -> None:
-    value, schema = 1, dict[str, Any](type="integer")
+    value: Any = 1
+    schema: dict[str, Any] = {"type": "integer"}
     for _ in range(LEVELS + 4):
         value, schema = [value], {"type": "array", "items": schema}
     made = engine("flexible", name, schema)
