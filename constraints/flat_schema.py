@@ -10,6 +10,7 @@ import jsonschema
 
 from decodekit.constraints.engines.automaton import letters
 from decodekit.constraints.flat_numbers import integers, numbers
+from decodekit.constraints.json_layout import Layout, Whitespace
 from decodekit.constraints.json_source import pointer
 from decodekit.constraints.pattern import Again, Either, Letters, Ranges, Row, Tree, parsed
 from decodekit.errors import ConstraintError
@@ -46,39 +47,46 @@ _PLAIN: Final[Ranges] = ((0x20, 0x21), (0x23, 0x5B), (0x5D, 0xD7FF), (0xE000, 0x
 """Characters that stand for themselves in a JSON string."""
 
 
-def flat_schema(document: Any, flexible: bool) -> Tree:
+def flat_schema(document: Any, whitespace: Whitespace) -> Tree:
     """A tree whose texts are valid: keys in the order of the schema, none but those that it names, none escaped oddly.
 
+    White space is as of `json_schema`; where it is flexible, indentation goes as far as the levels that the tree has.
     Held are types, properties, required, items and their number, lengths or an anchored pattern of strings, bounds of
     numbers, enum, const, anyOf and references; how long or deep a text may be is up to the canvas.
 
     Raises:
         ConstraintError: another keyword, by its JSON pointer; a part that says nothing of its values; or no text.
     """
-    found = _Flat(document, parsed(r"\n? {0,16}") if flexible else Row(())).tree(document, (), {})
+    flat = _Flat(document, Layout(whitespace, levels=1))
+    found = flat.tree(document, (), {}, 0)
+    if whitespace == "flexible" and flat.deepest > 1:  # each blank is a state, so none more than these texts need
+        found = _Flat(document, Layout(whitespace, flat.deepest)).tree(document, (), {}, 0)
     if found is None:
         raise _refusal((), f"has only texts in which a reference leads into itself more than {DEPTH} times")
     return found
 
 
 class _Flat:
-    def __init__(self, document: Any, space: Tree) -> None:
-        self._document, self._space = document, space
+    """depth, of its methods: how many brackets are open around a part. deepest: the most of them."""
 
-    def tree(self, schema: Any, place: Place, seen: dict[str, int]) -> Tree | None:
+    def __init__(self, document: Any, layout: Layout) -> None:
+        self._document, self._layout, self.deepest = document, layout, 0
+        self._any = Again(parsed(layout.pattern), 0, 1) if layout.flexible else None
+
+    def tree(self, schema: Any, place: Place, seen: dict[str, int], depth: int) -> Tree | None:
         """Of a part of the schema; None where no text of it is short enough."""
         if not isinstance(schema, dict):
             raise _refusal(place, "says nothing of its values")
         words = set(schema) - _SAYS_NOTHING
         if words & {"enum", "const"}:
-            return self._values(schema, place)
+            return self._values(schema, place, depth)
         for name in ("$ref", "anyOf"):
             if name in words and words != {name}:
                 raise _refusal(place, f"joins {name} with {sorted(words - {name})[0]}")
         if "$ref" in words:
-            return self._reference(schema["$ref"], place, seen)
+            return self._reference(schema["$ref"], place, seen, depth)
         if "anyOf" in words:
-            parts = [self.tree(part, (*place, "anyOf", i), seen) for i, part in enumerate(schema["anyOf"])]
+            parts = [self.tree(part, (*place, "anyOf", i), seen, depth) for i, part in enumerate(schema["anyOf"])]
             return _either([part for part in parts if part is not None])
         kinds = schema.get("type")
         kinds = kinds if isinstance(kinds, list) else [kinds]
@@ -87,14 +95,14 @@ class _Flat:
         extra = sorted(words - {"type"}.union(*(_OF_TYPE[kind] for kind in kinds)))
         if extra:
             raise _refusal((*place, extra[0]), "cannot be held")
-        parts = [self._kind(kind, schema, place, seen) for kind in kinds]
+        parts = [self._kind(kind, schema, place, seen, depth) for kind in kinds]
         return _either([part for part in parts if part is not None])
 
-    def _kind(self, kind: str, schema: dict[str, Any], place: Place, seen: dict[str, int]) -> Tree | None:
+    def _kind(self, kind: str, schema: dict[str, Any], place: Place, seen: dict[str, int], depth: int) -> Tree | None:
         if kind == "object":
-            return self._object(schema, place, seen)
+            return self._object(schema, place, seen, depth)
         if kind == "array":
-            return self._array(schema, place, seen)
+            return self._array(schema, place, seen, depth)
         if kind == "string":
             return _string(schema, place)
         if kind in ("integer", "number"):
@@ -104,7 +112,7 @@ class _Flat:
             return parsed(made)
         return parsed("true|false") if kind == "boolean" else letters("null")
 
-    def _values(self, schema: dict[str, Any], place: Place) -> Tree:
+    def _values(self, schema: dict[str, Any], place: Place, depth: int) -> Tree:
         """The listed values that satisfy all other keywords as well."""
         listed = schema["enum"] if "enum" in schema else [schema["const"]]
         root = {name: self._document[name] for name in ("$defs", "definitions") if name in self._document}
@@ -112,9 +120,22 @@ class _Flat:
         good = [value for value in listed if judge.is_valid(value)]
         if not good:
             raise _refusal(place, "allows no value")
-        return Either(tuple(letters(json.dumps(one, separators=(",", ":"), ensure_ascii=False)) for one in good))
+        return Either(tuple(self._value(one, depth) for one in good))
 
-    def _reference(self, to: str, place: Place, seen: dict[str, int]) -> Tree | None:
+    def _value(self, value: Any, depth: int) -> Tree:
+        if isinstance(value, dict) and value:
+            return self._braces(
+                [(self._line(key, self._value(one, depth + 1)), True) for key, one in value.items()], depth
+            )
+        if isinstance(value, list) and value:
+            first, *rest = [self._value(one, depth + 1) for one in value]
+            more = [Row((self._comma(depth), one)) for one in rest]
+            return self._inside("[", Row((first, *more)), "]", depth)
+        if isinstance(value, dict | list):
+            return self._empty("{" if isinstance(value, dict) else "[", "}" if isinstance(value, dict) else "]", depth)
+        return letters(json.dumps(value, ensure_ascii=False))
+
+    def _reference(self, to: str, place: Place, seen: dict[str, int], depth: int) -> Tree | None:
         if not to.startswith("#"):
             raise _refusal((*place, "$ref"), "leads out of the schema")
         if seen.get(to, 0) > DEPTH:
@@ -124,9 +145,9 @@ class _Flat:
             here = here[int(step)] if isinstance(here, list) else here.get(step) if isinstance(here, dict) else None
         if here is None:
             raise _refusal((*place, "$ref"), f"leads nowhere ({to})")
-        return self.tree(here, place, {**seen, to: seen.get(to, 0) + 1})
+        return self.tree(here, place, {**seen, to: seen.get(to, 0) + 1}, depth)
 
-    def _object(self, schema: dict[str, Any], place: Place, seen: dict[str, int]) -> Tree | None:
+    def _object(self, schema: dict[str, Any], place: Place, seen: dict[str, int], depth: int) -> Tree | None:
         known, required = schema.get("properties"), set(schema.get("required", []))
         if not isinstance(known, dict) or not known:
             raise _refusal(place, "names no properties")
@@ -138,37 +159,56 @@ class _Flat:
             )
         lines: list[tuple[Tree, bool]] = []
         for key, part in known.items():
-            value = self.tree(part, (*place, "properties", key), seen)
+            value = self.tree(part, (*place, "properties", key), seen, depth + 1)
             if value is not None:
-                name = letters(json.dumps(key, ensure_ascii=False))
-                lines.append((Row((name, self._space, letters(":"), self._space, value)), key in required))
+                lines.append((self._line(key, value), key in required))
             elif key in required:
                 return None
-        return self._braces(lines)
+        return self._braces(lines, depth)
 
-    def _braces(self, lines: list[tuple[Tree, bool]]) -> Tree:
+    def _line(self, key: str, value: Tree) -> Tree:
+        colon = (self._gap(""), letters(":"), self._gap(self._layout.colon))
+        return Row((letters(json.dumps(key, ensure_ascii=False)), *colon, value))
+
+    def _braces(self, lines: list[tuple[Tree, bool]], depth: int) -> Tree:
         """The first line that stands has no comma before it, so it is chosen first."""
-        comma = Row((self._space, letters(","), self._space))
+        comma = self._comma(depth)
         rest = [Again(Row((comma, line)), 1 if must else 0, 1) for line, must in lines]
         ways: list[Tree] = []
         for i, (line, must) in enumerate(lines):
             ways.append(Row((line, *rest[i + 1 :])))
             if must:
-                break
-        else:
-            ways.append(Row(()))
-        return Row((letters("{"), self._space, Either(tuple(ways)), self._space, letters("}")))
+                return self._inside("{", Either(tuple(ways)), "}", depth)
+        empty = self._empty("{", "}", depth)
+        return Either((empty, self._inside("{", Either(tuple(ways)), "}", depth))) if ways else empty
 
-    def _array(self, schema: dict[str, Any], place: Place, seen: dict[str, int]) -> Tree | None:
+    def _array(self, schema: dict[str, Any], place: Place, seen: dict[str, int], depth: int) -> Tree | None:
         least, most = int(schema.get("minItems", 0)), schema.get("maxItems")
-        item = self.tree(schema.get("items"), (*place, "items"), seen) if most != 0 else None
-        empty = Row((letters("["), self._space, letters("]")))
+        item = self.tree(schema.get("items"), (*place, "items"), seen, depth + 1) if most != 0 else None
+        empty = self._empty("[", "]", depth)
         if item is None:
             return empty if least == 0 else None
-        more = Row((self._space, letters(","), self._space, item))
+        more = Row((self._comma(depth), item))
         several = Row((item, Again(more, max(0, least - 1), None if most is None else int(most) - 1)))
-        full = Row((letters("["), self._space, several, self._space, letters("]")))
+        full = self._inside("[", several, "]", depth)
         return full if least else Either((empty, full))
+
+    # --- white space -------------------------------------------------------------------------------------------------
+
+    def _gap(self, exact: str) -> Tree:
+        return letters(exact) if self._any is None else self._any
+
+    def _comma(self, depth: int) -> Tree:
+        return Row((self._gap(""), letters(","), self._gap(self._layout.comma(depth + 1))))
+
+    def _inside(self, opening: str, parts: Tree, closing: str, depth: int) -> Tree:
+        self.deepest = max(self.deepest, depth + 1)
+        before, after = self._gap(self._layout.line(depth + 1)), self._gap(self._layout.line(depth))
+        return Row((letters(opening), before, parts, after, letters(closing)))
+
+    def _empty(self, opening: str, closing: str, depth: int) -> Tree:
+        self.deepest = max(self.deepest, depth + 1)
+        return Row((letters(opening), self._gap(""), letters(closing)))
 
 
 def _string(schema: dict[str, Any], place: Place) -> Tree:

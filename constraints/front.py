@@ -101,7 +101,7 @@ def _from_outlines(value: Any) -> Any:
         if value.whitespace_pattern:
             raise ConstraintError(
                 f"the white space pattern {value.whitespace_pattern!r} of an outlines JsonSchema is not used here; "
-                f"write json_schema(schema, whitespace='flexible')"
+                f"write json_schema(schema, whitespace=...), which has ways of its own"
             )
         return JsonSchema(value.schema)
     if kind == "CFG":

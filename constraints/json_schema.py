@@ -16,6 +16,7 @@ from decodekit.constraints.base import Bound
 from decodekit.constraints.cursor import Compiled
 from decodekit.constraints.engines.llguidance import Grammar, GrammarError
 from decodekit.constraints.flat_schema import flat_schema
+from decodekit.constraints.json_layout import Layout, Whitespace
 from decodekit.constraints.json_source import Source, clip, pointer, read
 from decodekit.constraints.kept import bound
 from decodekit.constraints.pattern import Tree
@@ -29,11 +30,6 @@ from decodekit.kit import Run
 from decodekit.registry import plugin
 
 DIGITS: Final = 64
-WHITESPACE: Final[dict[str, dict[str, object]]] = {
-    "compact": {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"},
-    # never endless: between two tokens of JSON at most one line break and sixteen spaces
-    "flexible": {"whitespace_pattern": r"\n? {0,16}"},
-}
 
 
 @plugin(role="constraint", keeps="exact", gives=("mask", "admits"))
@@ -42,8 +38,13 @@ class JsonSchema:
 
     schema: a JSON Schema as dict, bool, JSON text or path of a .json file; or a pydantic model, dataclass, TypedDict,
     or any other type that pydantic knows (its objects have no other keys than its fields); or a function, whose
-    arguments the object then holds. whitespace: none at all ("compact"), or between any two tokens at most one line
-    break and sixteen spaces ("flexible").
+    arguments the object then holds.
+
+    whitespace: between the tokens of JSON; never before or after the whole text.
+        "flexible": what models write: between any two tokens nothing, one space, or a line break with at most four
+            spaces or one tab for each level of nesting that the schema allows (16 levels where it allows any number);
+        "compact": none; "single": one space after ":" and ",", exactly as `json.dumps(x)` writes it;
+        0 to 8: exactly as `json.dumps(x, indent=whitespace)` writes it, by the machine.
 
     engine: "llguidance" (a grammar; keys come in the order of the schema), "machine" (formulas followed byte by byte;
     every keyword of drafts 4 to 2020-12), or "auto": llguidance where it can enforce the whole schema, else machine.
@@ -58,7 +59,7 @@ class JsonSchema:
     """
 
     schema: Any
-    whitespace: Literal["compact", "flexible"] = "compact"
+    whitespace: Whitespace = "flexible"
     engine: Literal["auto", "llguidance", "machine"] = "auto"
     order: Literal["schema", "any"] | None = None
     formats: bool = True
@@ -75,6 +76,11 @@ class JsonSchema:
                 "json_schema: llguidance knows no bounds but those of the schema; drop digits, max_string and "
                 "max_items, or engine="
             )
+        if isinstance(self.whitespace, int) and self.engine == "llguidance":
+            raise ConstraintError(
+                "json_schema: llguidance cannot count the levels that exact indentation needs; "
+                "take whitespace='flexible', or drop engine="
+            )
         self.source()
 
     def source(self) -> Source:
@@ -89,13 +95,15 @@ class JsonSchema:
         """For one vocabulary. Raises ConstraintError where a keyword cannot be enforced."""
         document = self.source().document
         self._warn(document)
-        apart = self.order == "any" or not self.formats or self._bounded()
+        apart = self.order == "any" or not self.formats or self._bounded() or isinstance(self.whitespace, int)
         if self.engine == "machine" or (apart and self.engine == "auto"):
             return self._machine(document, vocabulary)
         whole = {} if document is True else dict(document)
-        whole["x-guidance"] = WHITESPACE[self.whitespace]
+        layout = Layout.of(self.whitespace, document)
+        whole["x-guidance"] = layout.guidance()
+        skipped = b" \t\r\n" if layout.flexible else b""
         try:
-            return Grammar("start: %json " + json.dumps(whole), vocabulary)
+            return Grammar("start: %json " + json.dumps(whole), vocabulary, skipped=skipped)
         except GrammarError as error:
             if self.engine == "llguidance":
                 raise _refusal(str(error), document) from None
@@ -103,14 +111,14 @@ class JsonSchema:
 
     def flat(self) -> list[Tree]:
         """What an automaton can hold of the schema, for canvases. Raises ConstraintError where that is not all."""
-        return [flat_schema(self.source().document, self.whitespace == "flexible")]
+        return [flat_schema(self.source().document, self.whitespace)]
 
     def _bounded(self) -> bool:
         return not (self.digits is self.max_string is self.max_items is None)
 
     def _machine(self, document: Any, vocabulary: Vocabulary) -> Compiled:
         bounds = Bounds(self.digits or DIGITS, self.max_string, self.max_items)
-        machine = compiled(document, self.formats, self.order == "schema", self.whitespace == "flexible", bounds)
+        machine = compiled(document, self.formats, self.order == "schema", self.whitespace, bounds)
         return JsonStates(machine, vocabulary)
 
     def _warn(self, document: Any) -> None:
@@ -155,7 +163,7 @@ class JsonSchema:
 class Json:
     """Any JSON value. whitespace, digits, max_string, max_items: as for `json_schema`. The value is the parsed text."""
 
-    whitespace: Literal["compact", "flexible"] = "compact"
+    whitespace: Whitespace = "flexible"
     digits: Annotated[int, Field(ge=1)] | None = None
     max_string: Annotated[int, Field(ge=1)] | None = None
     max_items: Annotated[int, Field(ge=1)] | None = None

@@ -19,7 +19,7 @@ def proposers(console: Console, say: Callable[[Console, str, object], None], sen
     earlier = tuple(one.answer for one in json_examples("train", 100, 5))
     corpus = dk.suffix(corpus=earlier, least=4, sure=0.5)
     draft = dk.speculative("zoo:draft", k=8, adapt=True)
-    prompt, rule = json_prompt("order", sentence), dk.json_schema(JSON_SCHEMAS["order"])
+    prompt, rule = json_prompt("order", sentence), dk.json_schema(JSON_SCHEMAS["order"], whitespace="compact")
     texts = []
     for name, parts in (
         ("nobody", []),

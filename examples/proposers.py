@@ -19,7 +19,7 @@ PROMPTS = [
 
 
 def main() -> None:
-    rule = dk.json_schema(ORDER)
+    rule = dk.json_schema(ORDER, whitespace="compact")  # as this model writes: no space is optional, so more is forced
     plain = dk.generate("zoo:base", PROMPTS, strategy="sample", constraint=rule, seed=7, max_tokens=80)
     draft = dk.speculative("zoo:draft", k=8, adapt=True)  # each row guesses as much as pays
     everybody = dk.first_of([dk.forced(), dk.suffix(corpus=EARLIER, least=3), draft])

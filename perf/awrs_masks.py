@@ -38,7 +38,7 @@ SCHEMA = {
 }
 TEXTS: dict[str, tuple[Callable[[], Any], str]] = {
     "json_schema": (
-        lambda: dk.json_schema(SCHEMA),
+        lambda: dk.json_schema(SCHEMA, whitespace="compact"),
         json.dumps({"name": "Ada Park", "age": 36, "tags": ["a", "bc"]}, separators=(",", ":")),
     ),
     "sql": (

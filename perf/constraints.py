@@ -63,13 +63,13 @@ OPEN = {
 LOOSE = {"a": "hello world this", "n": 12.5, "p": "abc12", "q": "tel 123 here", "extra": {"x": [1, 2, "three"]}}
 RECORDS = [{"name": "Ada Park", "age": 36, "kind": "cat"}] * 9
 TEXTS: dict[str, tuple[Any, str]] = {
-    "json_schema": (dk.json_schema(SCHEMA), json.dumps(RECORDS, separators=(",", ":"))),
+    "json_schema": (dk.json_schema(SCHEMA, whitespace="compact"), json.dumps(RECORDS, separators=(",", ":"))),
     "json_schema machine": (
-        dk.json_schema(SCHEMA, engine="machine"),
+        dk.json_schema(SCHEMA, whitespace="compact", engine="machine"),
         json.dumps(RECORDS, separators=(",", ":")),
     ),
     "json_schema machine, open": (
-        dk.json_schema(OPEN, engine="machine", lenient=True),
+        dk.json_schema(OPEN, whitespace="compact", engine="machine", lenient=True),
         json.dumps(LOOSE, separators=(",", ":")),
     ),
     "regex": (
@@ -153,7 +153,7 @@ def per_token(tokenizer: Any, vocabulary: Vocabulary) -> list[dict[str, object]]
     model = LlamaForCausalLM(
         LlamaConfig(vocab_size=len(vocabulary), eos_token_id=eos, bos_token_id=eos, **sizes)
     ).eval()
-    rule, out = dk.json_schema(SCHEMA), []
+    rule, out = dk.json_schema(SCHEMA, whitespace="compact"), []
     strategies = {"sample": "sample", "mask": "mask", "greedy": "greedy"}
     for batch in BATCHES:
         prompts = [[11 + i, 5, 8] for i in range(batch)]
@@ -208,7 +208,7 @@ def half_billion(tokenizer: Any, vocabulary: Vocabulary, tokens: int = 8) -> lis
     config = LlamaConfig(vocab_size=len(vocabulary), eos_token_id=eos, num_key_value_heads=2, **sizes)
     config.tie_word_embeddings = True
     model = LlamaForCausalLM(config).eval()
-    rule, out = dk.json_schema(SCHEMA), []
+    rule, out = dk.json_schema(SCHEMA, whitespace="compact"), []
     for batch in BATCHES:
         prompts = [[11 + i, 5, 8] for i in range(batch)]
         kinds: dict[str, tuple[str, Any]] = {
@@ -280,7 +280,11 @@ def asked(name: str, vocabulary: Vocabulary) -> dict[str, object]:
 
 def forks(vocabulary: Vocabulary) -> dict[str, object]:
     """Milliseconds of 1,000 forks after 1,000 tokens."""
-    cursor = dk.json_schema({"type": "array", "items": {"type": "integer"}}).compile(vocabulary).start()
+    cursor = (
+        dk.json_schema({"type": "array", "items": {"type": "integer"}}, whitespace="compact")
+        .compile(vocabulary)
+        .start()
+    )
     for token in [*(vocabulary.by_bytes[b"["]), *[vocabulary.by_bytes[b"1"][0], vocabulary.by_bytes[b","][0]] * 500][
         :1001
     ]:
@@ -319,7 +323,7 @@ def main() -> None:
         rows.append(asked(name, vocabulary))
         print(rows[-1], flush=True)
     begun = time.perf_counter()
-    dk.json_schema(WIDE).compile(vocabulary).start()
+    dk.json_schema(WIDE, whitespace="compact").compile(vocabulary).start()
     rows.append({"what": "compile 100 properties", "ms": round(1000 * (time.perf_counter() - begun), 2)})
     rows += [forks(vocabulary), fitting()]
     print(rows[-3:], flush=True)

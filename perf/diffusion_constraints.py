@@ -86,7 +86,7 @@ def records_under(spec: str, seeds: Sequence[int], many: int, constrained: bool)
     verdicts = []
     for seed in seeds:
         for example in json_examples("heldout", many, seed):
-            rule = dk.json_schema(JSON_SCHEMAS[example.kind]) if constrained else None
+            rule = dk.json_schema(JSON_SCHEMAS[example.kind], whitespace="compact") if constrained else None
             out = dk.generate("zoo:masked", example.prompt, strategy=spec, constraint=rule, max_tokens=48, seed=seed)
             paths += bits.ledger(out.trace).paths
             verdicts.append(judge_json(example, out.text))
@@ -123,7 +123,10 @@ def cost() -> list[dict[str, Any]]:
         models[-1][1].tokenizer, models[-1][1].vocab = words, len(words)
     schema = {"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}}
     for name, model in models:
-        for rule in (dk.regex(r"[a-z]{2,9}@[a-z]{2,9}\.(com|org)"), dk.json_schema({**schema, "required": ["name"]})):
+        for rule in (
+            dk.regex(r"[a-z]{2,9}@[a-z]{2,9}\.(com|org)"),
+            dk.json_schema({**schema, "required": ["name"]}, "compact"),
+        ):
             begun = time.perf_counter()
             made = automaton_of((rule,), Run(model, lambda thing: thing, eos=tuple(model.eos)))  # type: ignore[arg-type, return-value]
             took = time.perf_counter() - begun

@@ -52,7 +52,7 @@ def measured(name: str, parts: list[Any], selector: str, held: bool) -> dict[str
     examples = json_examples("heldout", MANY, 78)
     for kind in JSON_SCHEMAS:
         prompts = [one.prompt for one in examples if one.kind == kind]
-        more: dict[str, Any] = {"constraint": dk.json_schema(JSON_SCHEMAS[kind])} if held else {}
+        more: dict[str, Any] = {"constraint": dk.json_schema(JSON_SCHEMAS[kind], whitespace="compact")} if held else {}
         more |= {"seed": SEED, "max_tokens": 100}
         plain = dk.generate("zoo:base", prompts, strategy="sample", trace=False, **more)
         out = dk.generate("zoo:base", prompts, strategy=[*parts, *dk.Strategy.of(selector).parts], **more)

@@ -124,9 +124,11 @@ class Rollout:
 
     What is taken next depends on what is allowed and on the text alone, so a rollout that is followed for a
     while goes on as it was: its rest is the completion from there. It is short, not shortest.
+    skipped: bytes that it leaves out between quoted strings wherever something else is allowed.
     """
 
-    def __init__(self, grammar: str, limits: LLParserLimits | None) -> None:
+    def __init__(self, grammar: str, limits: LLParserLimits | None, skipped: bytes = b"") -> None:
+        self._needed = ~sum(1 << byte for byte in skipped)
         self._first = LLMatcher(_alphabet(), grammar, log_level=0, limits=limits)
         self._known: OrderedDict[bytes, bytes | None] = OrderedDict()
 
@@ -160,6 +162,8 @@ class Rollout:
                 return bytes(out)
             allowed = int.from_bytes(matcher.compute_bitmask()[:32], "little")
             run = len(text) + len(out) - max(out.rfind(b'"') + len(text) if b'"' in out else -1, text.rfind(b'"'))
+            if not quoted:
+                allowed = allowed & self._needed or allowed
             byte = _taken(allowed, run, b'"' if quoted else FIRST)
             if byte is None:
                 break

@@ -51,7 +51,8 @@ def tokenizer_of(vocabulary: Vocabulary) -> LLTokenizer:
 class Grammar:
     """A compiled grammar in llguidance's Lark dialect. Immutable but for its memory of masks.
 
-    machine: makes an automaton of the same language, for exact completions; without it they are rollouts.
+    machine: makes an automaton of the same language, for exact completions; without it they are rollouts. skipped:
+    bytes that a rollout leaves out between quoted strings wherever something else is allowed.
 
     Raises:
         GrammarError: the text is not a grammar; the message is the engine's own, for the kind to put into words.
@@ -65,10 +66,11 @@ class Grammar:
         vocabulary: Vocabulary,
         limits: LLParserLimits | None = None,
         machine: Callable[[], Measured] | None = None,
+        skipped: bytes = b"",
     ) -> None:
         self.vocabulary = vocabulary
         self.built = 0
-        self._source, self._machine = (HEAD + grammar, limits), machine
+        self._source, self._machine = (HEAD + grammar, limits, skipped), machine
         self._masks: OrderedDict[bytes, Bits] = OrderedDict()
         self._lock = threading.Lock()
         self._first = LLMatcher(tokenizer_of(vocabulary), HEAD + grammar, log_level=0, limits=limits)

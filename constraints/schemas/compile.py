@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final, Literal
 
+from decodekit.constraints.json_layout import Layout, Whitespace
 from decodekit.constraints.json_source import step_of
 from decodekit.constraints.schemas.formula import KINDS
 from decodekit.constraints.schemas.machine import JsonMachine
@@ -30,12 +31,12 @@ def compiled(
     document: Document,
     formats: bool,
     fixed: bool,
-    blanks: bool,
+    whitespace: Whitespace,
     bounds: Bounds = Bounds(),  # noqa: B008  # immutable
 ) -> JsonMachine:
     """The machine of a document.
 
-    formats: whether `format` is enforced; fixed: keys in the order of the schema; blanks: white space between tokens.
+    formats: whether `format` is enforced; fixed: keys in the order of the schema; whitespace: as of `json_schema`.
 
     Raises:
         ConstraintError: no value satisfies it, a part cannot be enforced, or it is too large.
@@ -45,7 +46,7 @@ def compiled(
         space = Space(terms, fixed, bounds)
         if not space.satisfiable(terms.root):
             raise ConstraintError(f"no value satisfies the schema: {culprit(space, root(document))}")
-        machine = JsonMachine(space, blanks)
+        machine = JsonMachine(space, Layout.of(whitespace, document))
         for _ in walked(space, terms.root):  # errors of the inner schemas are found now
             pass
     except RecursionError:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import heapq
 from itertools import count
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from decodekit.constraints.schemas.blanks import BLANK
+
+if TYPE_CHECKING:
+    from decodekit.constraints.schemas.machine import Place
 
 SEARCH: Final = 4_000
 """How many places are looked at for an end."""
 LEVEL: Final = 4
 """How many bytes half a level of nesting less is worth."""
-_BYTES: Final = (*range(0x21, 0x100), 0x20)
+_BYTES: Final = (*range(0x21, 0x100), 0x20, 0x0A)
 
 
 def ended(place: Any) -> bytes | None:
@@ -30,13 +35,19 @@ def ended(place: Any) -> bytes | None:
                 out.append(back[1])
             return bytes(reversed(out))
         for byte in _BYTES:
-            if here.spaced and byte == 0x20:
-                continue
-            after = here.step(byte)
+            after = tight(here, byte)
             if after is not None and after not in came:
                 came[after] = here, byte
                 heapq.heappush(open_, (length + 1 + LEVEL * _depth(after), next(tick), length + 1, after))
     return None
+
+
+def tight(place: Place, byte: int) -> Place | None:
+    """The place after one more byte; None for white space that could be left out."""
+    between = place.between() if byte in BLANK else None
+    if between is not None and byte != between.machine.blanks.needed(between):
+        return None
+    return place.step(byte)
 
 
 def _depth(place: Any) -> int:

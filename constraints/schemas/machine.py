@@ -11,14 +11,14 @@ from collections.abc import Callable, Hashable
 from typing import Any, Final
 
 from decodekit.constraints.engines.states import closing
-from decodekit.constraints.schemas.ending import ended
+from decodekit.constraints.json_layout import Layout
+from decodekit.constraints.schemas.blanks import BLANK, Exact, Flexible, Spot
+from decodekit.constraints.schemas.ending import ended, tight
 from decodekit.constraints.schemas.formula import canonical
 from decodekit.constraints.schemas.space import Space
 from decodekit.constraints.schemas.tracks import Track, alive, begin, came_true
 
 PLACES: Final = 100_000
-SPACES: Final = 16
-"""The most spaces between two tokens, after at most one line break; none where white space is compact."""
 DEPTH: Final = 200
 NEAR: Final = 6
 """An end of so few bytes is not looked for again, to find a shorter one."""
@@ -33,11 +33,11 @@ class Place:
 
     __slots__ = ("_next", "gap", "machine")
     spaced = False
-    """Whether white space may stand here."""
+    """Whether it is between two tokens."""
 
     def __init__(self, machine: JsonMachine) -> None:
         self.machine = machine
-        self.gap = 0
+        self.gap = b""
         self._next: dict[int, Place | None] = {}
         machine.count()
 
@@ -46,17 +46,22 @@ class Place:
         known = self._next
         if byte in known:
             return known[byte]
-        blank = byte in (0x20, 0x0A) and self.spaced and self.machine.flexible
-        found = self._blank(byte) if blank else self.read(byte)
+        if not self.spaced:
+            found = self.read(byte)
+        elif byte in BLANK:
+            found = self._blank(byte)
+        else:
+            found = self.read(byte) if self.machine.blanks.enough(self, byte) else None
         known[byte] = found
         return found
 
     def _blank(self, byte: int) -> Place | None:
-        if (byte == 0x0A and self.gap) or self.gap > SPACES:
+        gap = self.gap + bytes([byte])
+        if not self.machine.blanks.begins(self, gap):
             return None
         after = copy.copy(self)
-        after._next = {}
-        after.gap = 1 if byte == 0x0A else max(self.gap, 1) + 1
+        after._next, after.gap = {}, gap
+        self.machine.count()
         return after
 
     def read(self, byte: int) -> Place | None:
@@ -66,6 +71,28 @@ class Place:
     def final(self) -> bool:
         """Whether the text may end here."""
         return False
+
+    def between(self) -> Place | None:
+        """The place between two tokens that it is, or that it is as well: after a number. None where it is none."""
+        return self if self.spaced else None
+
+    @property
+    def spot(self) -> Spot:
+        """Where it is between two tokens: after what."""
+        raise NotImplementedError
+
+    @property
+    def level(self) -> int:
+        """Where it is between two tokens: how many brackets are open."""
+        raise NotImplementedError
+
+    def goes_on(self) -> bool:
+        """After an opening bracket: whether anything but its closing can follow."""
+        return True
+
+    def closes(self) -> bool:
+        """Whether a closing bracket can follow."""
+        return self.read(0x7D) is not None or self.read(0x5D) is not None
 
 
 class End(Place):
@@ -119,14 +146,24 @@ class Holder:
 
 
 class Value(Place):
-    """Before a value."""
+    """Before a value. spot: after what; at the beginning of a text there is no white space."""
 
-    __slots__ = ("holder",)
+    __slots__ = ("_spot", "holder")
     spaced = True
 
-    def __init__(self, machine: JsonMachine, holder: Holder) -> None:
+    def __init__(self, machine: JsonMachine, holder: Holder, spot: Spot) -> None:
         super().__init__(machine)
-        self.holder = holder
+        self.holder, self._spot = holder, spot
+
+    @property
+    def spot(self) -> Spot:
+        """A colon, or a comma."""
+        return self._spot
+
+    @property
+    def level(self) -> int:
+        """How deep the value is."""
+        return self.holder.depth
 
     def read(self, byte: int) -> Place | None:
         """The first byte tells the type."""
@@ -159,6 +196,13 @@ class Value(Place):
         return None if after is None else Letters(self.machine, text[1:], after)
 
 
+class First(Value):
+    """Before the text: no white space."""
+
+    __slots__ = ()
+    spaced = False
+
+
 class Letters(Place):
     """Within null, true or false."""
 
@@ -178,15 +222,15 @@ class Letters(Place):
 class JsonMachine:
     """All texts of JSON that a formula allows (:class:`decodekit.constraints.engines.states.Machine`)."""
 
-    def __init__(self, space: Space, flexible: bool) -> None:
-        self.space, self.flexible = space, flexible
+    def __init__(self, space: Space, layout: Layout) -> None:
+        self.space, self.layout = space, layout
+        self.blanks = Flexible(layout) if layout.flexible else Exact(layout)
         self.made = 0
         self._begun: dict[Any, tuple[Track, ...]] = {}
         self.end = End(self)
         holder = Holder(frozenset({space.terms.root}), frozenset(), False, 0, lambda true, value: self.end)
         self.holder = holder
-        self._first = Value(self, holder)
-        self._first.gap = SPACES + 1  # a text does not begin with white space
+        self._first = First(self, holder, "comma")
 
     def count(self) -> None:
         """One more place was made; empties the memory when there are too many."""
@@ -236,9 +280,20 @@ class JsonMachine:
         found = ended(state)
         if found is not None and len(found) <= NEAR:
             return found
-        short = closing(self, state)
+        short = closing(Tight(self), state)
         return short if found is None or (short is not None and len(short) < len(found)) else found
 
     def said(self, state: Place) -> str:
         """Left to the list of allowed tokens."""
         return ""
+
+
+class Tight:
+    """A machine without optional white space, for shortest ends."""
+
+    def __init__(self, machine: JsonMachine) -> None:
+        self.first, self.final, self.said = machine.first, machine.final, machine.said
+
+    def step(self, state: Place, byte: int) -> Place | None:
+        """The place after one more byte."""
+        return tight(state, byte)

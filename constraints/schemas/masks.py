@@ -20,6 +20,7 @@ from decodekit.constraints.schemas.machine import Holder, JsonMachine, Place
 from decodekit.constraints.schemas.scalars import QUOTE, String
 from decodekit.constraints.schemas.strings import StringRules
 from decodekit.constraints.schemas.tracks import Track
+from decodekit.constraints.steering import JUMP
 from decodekit.constraints.vocabulary import Vocabulary
 
 Flags = npt.NDArray[np.bool_]
@@ -189,6 +190,7 @@ class JsonStates(States):
 
     def __init__(self, machine: JsonMachine, vocabulary: Vocabulary) -> None:
         super().__init__(machine, vocabulary)
+        self.jump = JUMP + machine.layout.jump if machine.layout.jump else 0
         self._inside: OrderedDict[Hashable, Flags] = OrderedDict()
 
     def mark(self, state: Any, flags: Flags) -> None:

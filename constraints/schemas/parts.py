@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from decodekit.constraints.schemas.blanks import Spot
 from decodekit.constraints.schemas.machine import Holder, JsonMachine, Place, Value
 from decodekit.constraints.schemas.rules import Items, Seen
 from decodekit.constraints.schemas.scalars import String
@@ -41,6 +42,20 @@ class ObjectBody(Place):
     def __init__(self, machine: JsonMachine, body: Body, start: bool = False, key: bool = False) -> None:
         super().__init__(machine)
         self.body, self.start, self.key = body, start, key
+
+    @property
+    def spot(self) -> Spot:
+        """The opening bracket, a comma, or a value."""
+        return "open" if self.start else "comma" if self.key else "value"
+
+    @property
+    def level(self) -> int:
+        """Brackets open here."""
+        return self.body.holder.depth + 1
+
+    def goes_on(self) -> bool:
+        """Whether a key can follow."""
+        return self._name() is not None
 
     def read(self, byte: int) -> Place | None:
         """A key, a comma, or the end."""
@@ -117,9 +132,19 @@ class Colon(Place):
         super().__init__(machine)
         self.holder = holder
 
+    @property
+    def spot(self) -> Spot:
+        """The key."""
+        return "key"
+
+    @property
+    def level(self) -> int:
+        """Brackets open here."""
+        return self.holder.depth
+
     def read(self, byte: int) -> Place | None:
         """The colon."""
-        return Value(self.machine, self.holder) if byte == 0x3A else None
+        return Value(self.machine, self.holder, "colon") if byte == 0x3A else None
 
 
 class Row(NamedTuple):
@@ -149,13 +174,26 @@ def open_array(machine: JsonMachine, holder: Holder) -> Row | None:
 class ArrayBody(Place):
     """Between the items of an array."""
 
-    __slots__ = ("_inside", "row", "start")
+    __slots__ = ("row", "start")
     spaced = True
 
     def __init__(self, machine: JsonMachine, row: Row, start: bool = False) -> None:
         super().__init__(machine)
         self.row, self.start = row, start
-        self._inside: Place | None = None
+
+    @property
+    def spot(self) -> Spot:
+        """The opening bracket, or a value."""
+        return "open" if self.start else "value"
+
+    @property
+    def level(self) -> int:
+        """Brackets open here."""
+        return self.row.holder.depth + 1
+
+    def goes_on(self) -> bool:
+        """Whether an item can follow."""
+        return self._item() is not None
 
     def read(self, byte: int) -> Place | None:
         """The first item, a comma, or the end."""
@@ -165,7 +203,8 @@ class ArrayBody(Place):
             return row.holder.closed(came_true(final), None if row.parts is None else ("array", row.parts))
         if self.start or byte == COMMA:
             inside = self._item()
-            return inside if inside is None or (byte == COMMA and not self.start) else inside.step(byte)
+            # white space after the bracket was read here, so the item itself does not ask for it
+            return inside if inside is None or (byte == COMMA and not self.start) else inside.read(byte)
         return None
 
     def _item(self) -> Place | None:
@@ -199,4 +238,4 @@ class ArrayBody(Place):
             return between(machine, Row(row.holder, kept, min(size, row.far), items, parts, row.watched, row.far))
 
         holder = held(machine, row.holder, table, row.watched or row.parts is not None, close)
-        return Value(machine, holder) if holder is not None else None
+        return Value(machine, holder, "comma") if holder is not None else None

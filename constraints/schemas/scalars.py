@@ -169,6 +169,11 @@ class Number(Place):
             self._after = self.holder.closed(came_true(final), value)
         return self._after  # type: ignore[return-value]
 
+    def between(self) -> Place | None:
+        """What follows, if the number may end here."""
+        after = self._ended()
+        return None if after is None else after.between()
+
     def final(self) -> bool:
         """Whether the whole text is this number."""
         after = self._ended()

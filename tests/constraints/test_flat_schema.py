@@ -61,9 +61,9 @@ SCHEMA = st.recursive(
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-@given(schema=SCHEMA, flexible=st.booleans())
-def test_every_drawn_text_is_valid(schema: dict[str, Any], flexible: bool) -> None:
-    rule = dk.json_schema(schema, whitespace="flexible" if flexible else "compact", lenient=True)
+@given(schema=SCHEMA, whitespace=st.sampled_from(["flexible", "compact", "single", 2]))
+def test_every_drawn_text_is_valid(schema: dict[str, Any], whitespace: Any) -> None:
+    rule = dk.json_schema(schema, whitespace=whitespace, lenient=True)
     made = automaton_of((rule,), Run(MODEL, lambda thing: MODEL, eos=(0,)))
     assert isinstance(made, Lattice)
     size, rows = made.least + 6, 6
@@ -114,7 +114,7 @@ def test_bounds_of_numbers_are_exact(low: int, span: int, strict: tuple[bool, bo
 )
 def test_what_cannot_be_held_is_refused_by_name(schema: Any, said: str) -> None:
     with pytest.raises(ConstraintError, match=re.escape(said)):
-        flat_schema(schema, False)
+        flat_schema(schema, "compact")
 
 
 def test_references_are_followed_some_times() -> None:
@@ -122,4 +122,4 @@ def test_references_are_followed_some_times() -> None:
     made = automaton_of((dk.json_schema(tree),), Run(MODEL, lambda thing: MODEL, eos=(0,)))
     assert isinstance(made, Lattice)
     with pytest.raises(ConstraintError, match="leads into itself"):
-        flat_schema({**tree, "required": ["next"]}, False)
+        flat_schema({**tree, "required": ["next"]}, "compact")

@@ -55,7 +55,7 @@ def accepts(machine: Any, text: str) -> bool:
 
 
 def machine_of(schema: Any, wide: bool = False, formats: bool = False, **bounds: Any) -> JsonMachine:
-    return machine_for(schema, formats, False, wide, Bounds(**bounds))
+    return machine_for(schema, formats, False, "flexible" if wide else "compact", Bounds(**bounds))
 
 
 @pytest.mark.slow
@@ -219,8 +219,10 @@ def test_what_is_no_text(text: str) -> None:
 
 def test_white_space_and_digits_end() -> None:
     wide = machine_of(True, wide=True, digits=5)
-    assert accepts(wide, '{\n  "a"  :\n  [1 ,\n 2]}')
-    assert not accepts(wide, f"[{17 * ' '}1]")
+    assert accepts(wide, '{\n  "a" :\n  [1 ,\n 2]}')
+    assert accepts(wide, f"[\n{64 * ' '}1]")
+    assert not accepts(wide, f"[\n{65 * ' '}1]")
+    assert not accepts(wide, "[  1]")
     assert not accepts(wide, "[\n\n1]")
     assert accepts(wide, "[12345]")
     assert not accepts(wide, "[123456]")

@@ -33,7 +33,7 @@ SUITES = {
 def machine(
     schema: Any, order: str = "any", formats: bool = False, blanks: bool = False, digits: int = 64
 ) -> JsonMachine:
-    return compiled(schema, formats, order == "schema", blanks, Bounds(digits))
+    return compiled(schema, formats, order == "schema", "flexible" if blanks else "compact", Bounds(digits))
 
 
 def reads(made: JsonMachine, value: Any) -> bool:

@@ -30,7 +30,9 @@ class Json:
 
     def items(self) -> list[Item]:
         """`limit` sentences with the schema of their type."""
-        schemas = {kind: constraint("json_schema", schema) for kind, schema in data.JSON_SCHEMAS.items()}
+        schemas = {
+            kind: constraint("json_schema", schema, whitespace="compact") for kind, schema in data.JSON_SCHEMAS.items()
+        }
         return [
             Item(f"{number}", one.prompt, schemas[one.kind], one, 120, one.kind)
             for number, one in enumerate(data.json_examples(self.split, self.limit, self.seed))
