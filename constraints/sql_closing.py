@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
+from string import ascii_lowercase
 from typing import Final
 
 from decodekit.constraints.sql_joins import key_pairs
 from decodekit.constraints.sql_lexer import Lexer
-from decodekit.constraints.sql_literals import NUMBER, QUOTED, SIGN, VALUE, WORD, State
+from decodekit.constraints.sql_literals import GAP, NUMBER, QUOTED, SIGN, VALUE, WORD, State
 from decodekit.constraints.sql_open import Terminal
-from decodekit.constraints.sql_parser import END, Place, is_plain
+from decodekit.constraints.sql_parser import END, UNKNOWN, Place, is_plain
 from decodekit.constraints.sql_rules import ELSE, RULES, Symbol
 from decodekit.constraints.sql_scope import missing
 from decodekit.constraints.sql_tables import OPEN_SYMBOLS
@@ -17,8 +19,11 @@ from decodekit.constraints.sql_tables import OPEN_SYMBOLS
 STEPS: Final = 2_000
 """The most lexemes that are added."""
 _FIRST: Final = ("NULL", "num", "int", "str")
-_WAYS: Final = ("FROM", "ON", "USING", "NATURAL", ",", "AS")
+_WAYS: Final = ("FROM", "ON", "USING", ",", "NATURAL", "AS")
 """What helps where the next thing that the grammar needs is refused: something named earlier still has to come."""
+_JOINING: Final = (",", "NATURAL")
+FEW: Final = 3
+"""So many ends of a lexeme are looked at."""
 
 
 class SqlMachine(Lexer):
@@ -26,19 +31,58 @@ class SqlMachine(Lexer):
 
     def ending(self, state: State) -> bytes | None:
         """A text that completes the statement; None where none was found."""
-        return closing(self, state)
+        return min(self.endings(state), key=lambda text: (len(text), text), default=None)
+
+    def endings(self, state: State) -> Iterator[bytes]:
+        """Texts that complete the statement. Along each of them the rest of it stays one of these, or of a shorter one.
+
+        From a place between two lexemes there is one way on, which depends on the place alone (:func:`rest_of`); a
+        lexeme that is being read may be ended in that way and in the :data:`FEW` shortest, which stay among the
+        shortest while they are read.
+        """
+        if state[1] == GAP:
+            rest = rest_of(self, state[0])
+            if rest is None:
+                return
+            if not rest:
+                yield b""
+                return
+            yield from (text for text in (rest, b" " + rest) if self.leap(state, text) is not None)
+            return
+        if state[1] == WORD:
+            rest = rest_of(self, state[0])
+            if rest is not None and rest.lower().startswith(state[2].lower().encode()):
+                yield rest[len(state[2]) :]
+        for tail, place in islice(_tails(self, state), FEW):
+            rest = rest_of(self, place)
+            if rest is not None:
+                yield _joined(tail, rest)
 
 
-def closing(lexer: Lexer, state: State) -> bytes | None:
-    """A text that completes the statement; None where none was found."""
-    for text, place in _endings(lexer, state):
-        rest = _rest(lexer, place, tight=text.endswith(b".") or not lexer.moved(state))
-        if rest is not None:
-            return text + rest
-    return None
+def rest_of(lexer: Lexer, place: Place) -> bytes | None:
+    """Lexemes from a place between two of them to the end of the statement; None where no way was found."""
+    passed, here = list[tuple[Place, bytes]](), place
+    while here.rest == UNKNOWN:
+        if len(passed) >= STEPS:
+            return None
+        found = None if lexer.parser.ends(here) else next(_moves(lexer, here), None)
+        if found is None:
+            here.rest = b"" if lexer.parser.ends(here) else None
+            break
+        passed.append((here, found[0]))
+        here = found[1]
+    rest = here.rest
+    for before, text in reversed(passed):
+        rest = before.rest = None if rest is None else _joined(text, rest)
+    return rest
 
 
-def _endings(lexer: Lexer, state: State) -> Iterator[tuple[bytes, Place]]:
+def _joined(text: bytes, rest: bytes) -> bytes:
+    """A lexeme and what follows it: a blank between them, unless the first is the dot of a qualified name."""
+    return text + rest if not rest or text.endswith(b".") else text + b" " + rest
+
+
+def _tails(lexer: Lexer, state: State) -> Iterator[tuple[bytes, Place]]:
     """Ways to end the lexeme that is being read."""
     place, mode, a, b = state
     done = lexer.settled(state)
@@ -47,47 +91,44 @@ def _endings(lexer: Lexer, state: State) -> Iterator[tuple[bytes, Place]]:
     tails = [b"'", b'"', b"=", b"0", b".", b"|"]
     if mode == WORD:
         offer = place.offer(lexer.names)
-        known = {term.lower() for term in offer.terminals if term.isupper()} | set(offer.plain)
-        begun = sorted((word for word in known if word.startswith(a)), key=lambda word: (len(word), word))
-        tails = [*(word[len(a) :].encode() + dot for word in begun for dot in (b"", b".")), b".", b"_", b"_."]
+        begun = list({word for word, _ in offer.begins.get(a[0], ()) if word.startswith(a)})
+        begun.sort(key=lambda word: (len(word), word))
+        tails = [word[len(a) :].encode() + dot for word in begun for dot in (b"", b".")]
+        if offer.loose or offer.loose_qualifier:
+            tails += [b".", b"_", b"_.", *(b"%d" % i for i in range(10))]
     elif mode == QUOTED:
         offer = place.offer(lexer.names)
-        names = sorted(name.encode() for name in offer.words | offer.qualifiers if name.encode().startswith(a))
+        names = [name for name in offer.quoted if name.startswith(a)]
         tails = [name[len(a) :].replace(b'"', b'""') + end for name in names for end in (b'"', b'".')] + [b'"', b'x"']
+        tails = [b"."] if b else tails
     elif mode == VALUE:
         values = sorted(lexer.values_of(place) or (), key=lambda text: (len(text), text))
         tails = [text[len(a) :].replace(b"'", b"''") + b"'" for text in values if text.startswith(a)]
     elif mode not in (NUMBER, SIGN) and b and b > 0:
         tails = [bytes([low]) * (b % 8) + quote for low in (0x80, 0x90, 0xA0) for quote in (b"'", b'"')]
     for tail in tails:
-        after = lexer.leap(state, tail)
+        after = lexer.leap(state, tail) if tail else None
         end = None if after is None else lexer.settled(after)
         if end is not None:
             yield tail, end
 
 
-def _rest(lexer: Lexer, place: Place, tight: bool) -> bytes | None:
-    """Lexemes to the end of the statement."""
-    out = b""
-    for _ in range(STEPS):
-        if lexer.parser.ends(place):
-            return out
-        found = next(_moves(lexer, place), None)
-        if found is None:
-            return None
-        text, place = found
-        out += text if tight else b" " + text
-        tight = text.endswith(b".")
-    return None
-
-
 def _moves(lexer: Lexer, place: Place) -> Iterator[tuple[bytes, Place]]:
     """The next lexeme: what the grammar needs, or what brings nearer a table that is waited for."""
-    needed = list(_needed(lexer, place))
-    for terminal in (*needed, *_WAYS):
+    for terminal in _needed(lexer, place):
         after = lexer.parser.shift(place, terminal)
         if after is not None:
             yield spelled(terminal), after
+    lacking = missing(place.scope)
+    for terminal in _WAYS:
+        after = lexer.parser.shift(place, terminal)
+        if after is not None and (terminal not in _JOINING or _nearer(lexer, after) < lacking):
+            yield spelled(terminal), after
+
+
+def _nearer(lexer: Lexer, place: Place) -> int:
+    """How many tables are still waited for when the best of those that may be joined here has come."""
+    return min((_left(lexer, place, word) for word in place.offer(lexer.names).words), default=1_000)
 
 
 def _needed(lexer: Lexer, place: Place) -> Iterator[Terminal]:
@@ -142,7 +183,7 @@ def _opened(lexer: Lexer, place: Place, symbol: Symbol, name: str) -> Iterator[T
         yield from (("q" if is_plain(word) else "e", word) for word in quals)
     yield from (term for term in ("(", *sorted(offered)) if term in offered)
     if one.loose(names, scope, symbol):
-        yield from (("w", f"a{i}") for i in range(100))
+        yield from (("w", name) for name in (*ascii_lowercase, *(f"a{i}" for i in range(100))))
 
 
 def _left(lexer: Lexer, place: Place, word: str) -> int:

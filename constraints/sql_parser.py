@@ -16,6 +16,8 @@ from decodekit.constraints.sql_words import PLAIN, quoted_words
 
 END: Final = "end"
 """The terminal after the last one."""
+UNKNOWN: Final = b"?"
+"""Stands for the end of a place that was not looked for; no statement ends like that."""
 PLACES: Final = 20_000
 """Places remembered; when there are more, all are forgotten."""
 Stack: TypeAlias = "tuple[Symbol, Any] | None"
@@ -24,7 +26,7 @@ Stack: TypeAlias = "tuple[Symbol, Any] | None"
 class Place:
     """A point between two lexemes. Equal places have equal futures; what is learnt about one is kept with it."""
 
-    __slots__ = ("_offer", "hash", "moves", "open", "prefixes", "scope", "special", "stack", "starts")
+    __slots__ = ("_offer", "hash", "moves", "open", "prefixes", "rest", "scope", "special", "stack", "starts")
 
     def __init__(self, stack: Stack, scope: Scope) -> None:
         self.stack, self.scope = stack, scope
@@ -35,6 +37,7 @@ class Place:
         self.special: list[bytes] | None = None
         self.open: list[tuple[int, Any]] | None = None
         self._offer: Offer | None = None
+        self.rest: bytes | None = UNKNOWN
 
     def __hash__(self) -> int:
         return self.hash
