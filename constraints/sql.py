@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import sqlglot
@@ -31,7 +32,12 @@ class Sql:
     judged by sqlglot. write: INSERT, UPDATE and DELETE too. values: a text that is compared with a column is any, or
     one that occurs in it. types: whether sum, avg and the like may be of a text. joins: of any kind, or
     JOIN ... ON a foreign key ("keys").
-    aliases: of tables and columns with AS or without it ("any"), only with AS ("as"), of tables not at all ("none").
+    aliases: only with AS, and a table's only after the FROM that declares it ("declared"); only with AS, but before
+    its FROM too ("as"); with AS or without ("any"); of tables not at all ("none").
+    case: names as the schema writes them, in quotes only where they need them, and key words in one case throughout,
+    that of the first ("schema"); or any case anywhere ("any").
+    space: one blank, or one line break with up to eight blanks, between two lexemes ("single"); or up to max_space
+    characters of white space ("any").
     double_quotes: a text that is compared may stand in double quotes, as SQLite reads a name that does not exist.
     max_space: most white space between two lexemes; max_string: most characters of a text; max_digits: of a number,
     before and after its point; max_name: most letters of an alias.
@@ -51,7 +57,9 @@ class Sql:
     values: Literal["any", "occurring"] = "any"
     types: Literal["any", "sensible"] = "any"
     joins: Literal["any", "keys"] = "any"
-    aliases: Literal["any", "as", "none"] = "any"
+    aliases: Literal["declared", "as", "any", "none"] = "declared"
+    case: Literal["schema", "any"] = "schema"
+    space: Literal["single", "any"] = "single"
     double_quotes: bool = True
     max_space: Annotated[int, Field(ge=1)] = 3
     max_string: Annotated[int, Field(ge=1)] = 120
@@ -61,7 +69,7 @@ class Sql:
 
     def __post_init__(self) -> None:
         self.shape()
-        plain = {"aliases": "any", "values": "any", "types": "any", "joins": "any", "write": False}
+        plain = {"aliases": "declared", "space": "single", "values": "any", "types": "any", "joins": "any", "write": False}
         if self.engine == "llguidance" and any(getattr(self, name) != usual for name, usual in plain.items()):
             raise ConstraintError(f"engine='llguidance' knows none of the options {', '.join(plain)}; use engine='own'")
         if self.values == "occurring" and self.schema is not None and self.spoken() != "sqlite":
@@ -83,7 +91,8 @@ class Sql:
     def machine(self) -> SqlMachine:
         """What reads statements byte by byte."""
         names = names_of(self.shape(), self)
-        return SqlMachine(names, self.max_space, self.max_string, self.max_digits, self.max_name)
+        space = self.max_space if self.space == "any" else None
+        return SqlMachine(names, space, self.max_string, self.max_digits, self.max_name)
 
     def compile(self, vocabulary: Vocabulary) -> Compiled:
         """For one vocabulary. Raises ConstraintError where the schema is too large for the engine asked for."""
@@ -103,7 +112,7 @@ class Sql:
         dialect = self.spoken()
         if dialect == "sqlite":
             return self.shape().explains(text, self.write)
-        machine = self.machine()
+        machine = replace(self, aliases="any", case="any", space="any").machine()
         state = machine.leap(machine.first(), text.encode())
         if state is None or not machine.final(state):
             return False

@@ -7,13 +7,14 @@ from itertools import islice
 from string import ascii_lowercase
 from typing import Final
 
-from decodekit.constraints.sql_joins import key_pairs
+from decodekit.constraints.sql_joins import attached, called, key_pairs, tieable
 from decodekit.constraints.sql_lexer import Lexer
 from decodekit.constraints.sql_literals import GAP, NUMBER, QUOTED, SIGN, VALUE, WORD, State
 from decodekit.constraints.sql_open import Terminal
-from decodekit.constraints.sql_parser import END, UNKNOWN, Place, is_plain
+from decodekit.constraints.sql_parser import END, UNKNOWN, Place
 from decodekit.constraints.sql_rules import ELSE, RULES, Symbol
-from decodekit.constraints.sql_scope import missing
+from decodekit.constraints.sql_scope import Scope, Source, missing
+from decodekit.constraints.sql_spelling import is_plain, written_as
 from decodekit.constraints.sql_tables import OPEN_SYMBOLS
 
 STEPS: Final = 2_000
@@ -21,7 +22,6 @@ STEPS: Final = 2_000
 _FIRST: Final = ("NULL", "num", "int", "str")
 _WAYS: Final = ("FROM", "ON", "USING", ",", "NATURAL", "AS")
 """What helps where the next thing that the grammar needs is refused: something named earlier still has to come."""
-_JOINING: Final = (",", "NATURAL")
 FEW: Final = 3
 """So many ends of a lexeme are looked at."""
 
@@ -116,19 +116,33 @@ def _tails(lexer: Lexer, state: State) -> Iterator[tuple[bytes, Place]]:
 def _moves(lexer: Lexer, place: Place) -> Iterator[tuple[bytes, Place]]:
     """The next lexeme: what the grammar needs, or what brings nearer a table that is waited for."""
     for terminal in _needed(lexer, place):
-        after = lexer.parser.shift(place, terminal)
+        text, after = _written(lexer, place, terminal)
         if after is not None:
-            yield spelled(terminal), after
-    lacking = missing(place.scope)
+            yield text, after
     for terminal in _WAYS:
-        after = lexer.parser.shift(place, terminal)
-        if after is not None and (terminal not in _JOINING or _nearer(lexer, after) < lacking):
-            yield spelled(terminal), after
+        text, after = _written(lexer, place, terminal)
+        if after is not None and (not _joins(terminal, after) or _nearer(lexer, after.scope)):
+            yield text, after
 
 
-def _nearer(lexer: Lexer, place: Place) -> int:
-    """How many tables are still waited for when the best of those that may be joined here has come."""
-    return min((_left(lexer, place, word) for word in place.offer(lexer.names).words), default=1_000)
+def _joins(terminal: str, after: Place) -> bool:
+    """Whether another table was begun."""
+    top = after.stack[0] if after.stack is not None else ""
+    return terminal == "NATURAL" or (isinstance(top, tuple) and top[0] == "source" and terminal != "FROM")
+
+
+def _nearer(lexer: Lexer, scope: Scope) -> bool:
+    """Whether some table that may be joined here is one that is waited for."""
+    sources = (*scope.ctes, *lexer.names.tables.values())
+    return any(_left(lexer, scope, source) < missing(scope) for source in sources)
+
+
+def _left(lexer: Lexer, scope: Scope, source: Source | None) -> int:
+    """How many tables are still waited for when this one has come."""
+    if source is None or not tieable(lexer.names, scope, source):
+        return 1_000
+    ways = (attached(lexer.names, scope, source._replace(name=way)) for way in called(lexer.names, scope, source))
+    return min((missing(after) for after in ways if after is not None), default=1_000)
 
 
 def _needed(lexer: Lexer, place: Place) -> Iterator[Terminal]:
@@ -168,15 +182,20 @@ def _opened(lexer: Lexer, place: Place, symbol: Symbol, name: str) -> Iterator[T
     if name in ("more", "named", "called", "alias") and one.optional(names, scope, symbol):
         return
     if name == "salias":
-        if one.optional(names, scope, symbol):
-            return
-        yield "AS"
+        waited = {qualifier for qualifier, _, _ in scope.pend}
+        own = scope.cur is not None and scope.cur.name in waited
+        asked = not own and waited & set(OPEN_SYMBOLS["tablename"].words(names, scope, "tablename"))
+        if asked or not one.optional(names, scope, symbol):
+            yield "AS"
         return
     offered = one.terminals(names, scope, symbol)
     yield from (terminal for terminal in _FIRST if terminal in offered)
     words = sorted(one.words(names, scope, symbol), key=lambda word: (not word.isdigit(), len(word), word))
+    if name == "using":
+        words.sort(key=lambda word: word not in scope.must)
     if name == "source":
-        words.sort(key=lambda word: _left(lexer, place, word))
+        joined = scope._replace(how=str(symbol[1]))
+        words.sort(key=lambda word: _left(lexer, joined, names.source(scope, word)))
     yield from (("i", word) if word.isdigit() else ("w" if is_plain(word) else "d", word) for word in words)
     if not words:
         quals = sorted(one.qualifiers(names, scope, symbol))
@@ -186,23 +205,13 @@ def _opened(lexer: Lexer, place: Place, symbol: Symbol, name: str) -> Iterator[T
         yield from (("w", name) for name in (*ascii_lowercase, *(f"a{i}" for i in range(100))))
 
 
-def _left(lexer: Lexer, place: Place, word: str) -> int:
-    """How many tables are still waited for when this one has come."""
-    after = lexer.parser.shift(place, ("w", word))
-    if after is None or after.scope.cur is None:
-        return 1_000
-    best = 900
-    for name in (word, *sorted({one for one, _, _ in after.scope.pend if one})):
-        added = after.scope._replace(sources=(*after.scope.sources, after.scope.cur._replace(name=name)))
-        best = min(best, missing(added))
-    return best
-
-
-def spelled(terminal: Terminal) -> bytes:
-    """A terminal as text."""
-    if isinstance(terminal, str):
-        return {"num": b"1", "int": b"1", "str": b"''", "dstr": b'""'}.get(terminal, terminal.encode())
-    kind, name = terminal
-    if kind in "de":
-        name = '"' + name.replace('"', '""') + '"'
-    return name.encode() + (b"." if kind in "qe" else b"")
+def _written(lexer: Lexer, place: Place, terminal: Terminal) -> tuple[bytes, Place | None]:
+    """A terminal as text, and the place after it."""
+    literals = {"num": "1", "int": "1", "str": "''", "dstr": '""'}
+    if isinstance(terminal, str) and (terminal in literals or not terminal[0].isalpha()):
+        return literals.get(terminal, terminal).encode(), lexer.parser.shift(place, terminal)
+    word = written_as(lexer.names, place.style, terminal)
+    after = lexer.parser.read(place, terminal, word)
+    if terminal[0] in ("d", "e"):
+        word = '"' + word.replace('"', '""') + '"'
+    return word.encode() + (b"." if terminal[0] in ("q", "e") else b""), after

@@ -65,6 +65,8 @@ def called(names: Names, scope: Scope, source: Source) -> tuple[str, ...]:
     """Names to try for a table: its own; any; those that the select list waits for."""
     if names.aliases == "none":
         return (source.name,)
+    if names.aliases == "declared":
+        return (source.name, NOBODY)
     return (source.name, NOBODY, *sorted({one for one, _, _ in scope.pend if one}))
 
 

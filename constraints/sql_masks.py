@@ -87,7 +87,7 @@ class SqlStates(States):
                 yield token, after
                 continue
             found = _NAMED.match(text) if loose else None
-            if found is not None and (begun + found[1].decode()) not in offer.plain:
+            if found is not None and (begun + found[1].decode()).lower() not in offer.plain:
                 yield token, None
             else:
                 yield token, _typical(self.machine, after)
@@ -130,11 +130,12 @@ class SqlStates(States):
 
     def _known(self, flags: npt.NDArray[np.bool_], split: Split, words: list[bytes], state: State) -> None:
         """Allow the tokens of a split that begin one of `words`, or go on after a whole one."""
-        ids, starts, leap = list[int](), split.starts, self.machine.leap
+        ids, leap = list[int](), self.machine.leap
+        starts = split.starts if self.machine.folds else split.exact
         for start in {word[:size] for word in words for size in range(1, len(word) + 1)}:
             ids.extend(starts.get(start, ()))
         for word in words:
-            for text, same in split.heads.get(word, ()):
+            for text, same in split.heads.get(word.lower(), ()):
                 if leap(state, text) is not None:
                     ids.extend(same)
         flags[ids] = True
@@ -220,7 +221,7 @@ def loosely(machine: Lexer, state: State) -> Loose | None:
     if special is None:
         known = KEYWORDS.union(offer.words, offer.qualifiers, meant(machine, state))
         special = place.special = sorted(word.encode() for word in known)
-    start = begun.encode()
+    start = begun.lower().encode()
     low, high = bisect_left(special, start), bisect_left(special, start + b"\xff") if start else len(special)
     rests = frozenset(word[len(start) :] for word in special[low:high])
     kind = "begin" if mode == GAP else "inner"
@@ -250,7 +251,7 @@ def _in_quotes(machine: Lexer, state: State) -> Loose | None:
     place, _, a, _ = state
     offer = place.offer(machine.names)
     known = offer.words | offer.qualifiers | frozenset(meant(machine, state))
-    special = frozenset(name.encode()[len(a) :] for name in known if name.encode().startswith(a))
+    special = frozenset(name.encode()[len(a) :] for name in known if name.encode().startswith(a.lower()))
     if offer.loose and len(a) < machine.name:
         return Loose("name", (place, QUOTED, NOBODY.encode(), 0), machine.name - len(a) - 1, special)
     if machine.doubly(place) and machine.names.values is None and a.isascii():

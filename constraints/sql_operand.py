@@ -91,7 +91,7 @@ class Operand(Open):
 
     def loose_qualifier(self, names: Names, scope: Scope, symbol: Symbol) -> bool:
         """While a FROM is to come."""
-        return names.aliases != "none" and any(here.phase == PENDING for here in chain(scope))
+        return names.forward and any(here.phase == PENDING for here in chain(scope))
 
     def take(self, names: Names, scope: Scope, symbol: Symbol, terminal: Terminal) -> Read | None:
         """Read the beginning of an operand."""
@@ -154,7 +154,7 @@ class Column(Open):
         qualifier, found = symbol[1], set[str]()
         for here in chain(scope):
             if here.phase == PENDING:
-                own = names.source(here, str(qualifier)) if names.aliases == "none" else None
+                own = names.source(here, str(qualifier)) if not names.forward else None
                 found.update(names.columns if own is None else own.columns)
                 found.update(column for cte in here.ctes for column in cte.columns)
             found.update(c for source in here.sources if source.name == qualifier for c in source.columns)

@@ -73,7 +73,8 @@ class TableAlias(Open):
             return Read(("tablename",), scope) if self.terminals(names, scope, symbol) else None
         name = name_of(terminal)
         if name is not None and (names.aliases == "any" or symbol == "tablename"):
-            fitting = scope.cur is not None and self._fits(names, scope, name)
+            other = names.aliases == "declared" and name in names.tables  # else one table would be called as another
+            fitting = scope.cur is not None and not other and self._fits(names, scope, name)
             return Read((), scope._replace(cur=scope.cur._replace(name=name))) if fitting and scope.cur else None
         return Read((), scope, False) if self.optional(names, scope, symbol) else None
 
