@@ -8,19 +8,20 @@ from string import ascii_lowercase
 from typing import Final
 
 from decodekit.constraints.sql_joins import attached, called, key_pairs, tieable
+from decodekit.constraints.sql_keys import lacking
 from decodekit.constraints.sql_lexer import Lexer
 from decodekit.constraints.sql_literals import GAP, NUMBER, QUOTED, SIGN, VALUE, WORD, State
 from decodekit.constraints.sql_open import Terminal
 from decodekit.constraints.sql_parser import END, UNKNOWN, Place
 from decodekit.constraints.sql_rules import ELSE, RULES, Symbol
-from decodekit.constraints.sql_scope import Scope, Source, missing
+from decodekit.constraints.sql_scope import Scope, Source
 from decodekit.constraints.sql_spelling import is_plain, written_as
 from decodekit.constraints.sql_tables import OPEN_SYMBOLS
 
 STEPS: Final = 2_000
 """The most lexemes that are added."""
 _FIRST: Final = ("NULL", "num", "int", "str")
-_WAYS: Final = ("FROM", "ON", "USING", ",", "NATURAL", "AS")
+_WAYS: Final = ("FROM", "ON", "USING", ",", "NATURAL", "JOIN", "AS")
 """What helps where the next thing that the grammar needs is refused: something named earlier still has to come."""
 FEW: Final = 3
 """So many ends of a lexeme are looked at."""
@@ -134,7 +135,7 @@ def _joins(terminal: str, after: Place) -> bool:
 def _nearer(lexer: Lexer, scope: Scope) -> bool:
     """Whether some table that may be joined here is one that is waited for."""
     sources = (*scope.ctes, *lexer.names.tables.values())
-    return any(_left(lexer, scope, source) < missing(scope) for source in sources)
+    return any(_left(lexer, scope, source) < lacking(lexer.names, scope) for source in sources)
 
 
 def _left(lexer: Lexer, scope: Scope, source: Source | None) -> int:
@@ -142,7 +143,7 @@ def _left(lexer: Lexer, scope: Scope, source: Source | None) -> int:
     if source is None or not tieable(lexer.names, scope, source):
         return 1_000
     ways = (attached(lexer.names, scope, source._replace(name=way)) for way in called(lexer.names, scope, source))
-    return min((missing(after) for after in ways if after is not None), default=1_000)
+    return min((lacking(lexer.names, after) for after in ways if after is not None), default=1_000)
 
 
 def _needed(lexer: Lexer, place: Place) -> Iterator[Terminal]:

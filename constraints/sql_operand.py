@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from decodekit.constraints.sql_actions import STACK
+from decodekit.constraints.sql_keys import reachable
 from decodekit.constraints.sql_open import Open, Read, Terminal, chain, name_of
 from decodekit.constraints.sql_rules import BACK, SUBQUERY, TERM, Symbol
 from decodekit.constraints.sql_scope import CLOSED, OPEN, PENDING, Names, Out, Scope, count, refer
@@ -21,7 +22,7 @@ def committed(names: Names, scope: Scope, qualifier: str, column: str) -> Scope 
     """The scope after an operand that is a column, or the alias of a result."""
     after = scope if _is_alias(scope, qualifier, column) else None
     after = after or refer(names, scope, qualifier, column, scope.gathers)
-    if after is None:
+    if after is None or not reachable(names, after):
         return None
     bare = (qualifier, column) if scope.bare in (None, "(") else ""
     last = _which(names, scope, qualifier, column) if names.values is not None or names.texts else None
@@ -165,7 +166,8 @@ class Column(Open):
         qualifier = str(symbol[1])
         if terminal == "*" and self._star(scope):
             after = refer(names, scope, qualifier, "*")
-            return Read((), after._replace(bare=("*", qualifier))) if after is not None else None
+            whole = after is not None and reachable(names, after)
+            return Read((), after._replace(bare=("*", qualifier))) if after is not None and whole else None
         name = name_of(terminal)
         after = None if name is None else committed(names, scope, qualifier, name)
         if after is not None and symbol[-1] == "number" and after.last in names.texts:
