@@ -43,7 +43,7 @@ class Sql:
     before and after its point; max_name: most letters of an alias.
 
     engine: "own", or "llguidance", whose masks are quicker and whose language is a small part of this: no aliases of
-    tables, no set operations, no arithmetic, no options but schema and database.
+    tables, no set operations, no arithmetic, no options but schema, database and case (each key word in upper or lower case).
 
     The dialect is in docs/sql.md. Every table exists; a column belongs to a table that is read there or around it,
     though the select list comes first; no name is ambiguous; aggregates stand where they may; both sides of UNION have
@@ -97,7 +97,7 @@ class Sql:
     def compile(self, vocabulary: Vocabulary) -> Compiled:
         """For one vocabulary. Raises ConstraintError where the schema is too large for the engine asked for."""
         if self.engine == "llguidance":
-            return _small(self.shape(), vocabulary)
+            return _small(self.shape(), vocabulary, self.case == "any")
         return SqlStates(self.machine(), vocabulary)
 
     def bind(self, run: Run) -> Bound:
@@ -126,10 +126,10 @@ class Sql:
         return text if self.judge(text) else None
 
 
-def _small(shape: Database, vocabulary: Vocabulary) -> Compiled:
+def _small(shape: Database, vocabulary: Vocabulary, any_case: bool) -> Compiled:
     """A grammar of a part of the dialect, which knows no options."""
     try:
-        return Grammar(grammar(shape), vocabulary)
+        return Grammar(grammar(shape, any_case), vocabulary)
     except GrammarError as error:
         reason = " ".join(str(error).split())[:160]
         raise ConstraintError(f"the schema cannot be made a grammar: {reason}; give fewer tables") from None

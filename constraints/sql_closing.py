@@ -15,7 +15,7 @@ from decodekit.constraints.sql_open import Terminal
 from decodekit.constraints.sql_parser import END, UNKNOWN, Place
 from decodekit.constraints.sql_rules import ELSE, RULES, Symbol
 from decodekit.constraints.sql_scope import Scope, Source
-from decodekit.constraints.sql_spelling import is_plain, written_as
+from decodekit.constraints.sql_spelling import is_plain, lettered, written_as
 from decodekit.constraints.sql_tables import OPEN_SYMBOLS
 
 STEPS: Final = 2_000
@@ -52,7 +52,7 @@ class SqlMachine(Lexer):
             return
         if state[1] == WORD:
             rest = rest_of(self, state[0])
-            if rest is not None and rest.lower().startswith(state[2].lower().encode()):
+            if rest is not None and lettered(self.names, rest[: len(state[2])].decode(errors="replace")) == state[2]:
                 yield rest[len(state[2]) :]
         for tail, place in islice(_tails(self, state), FEW):
             rest = rest_of(self, place)
