@@ -43,7 +43,8 @@ class Sql:
     before and after its point; max_name: most letters of an alias.
 
     engine: "own", or "llguidance", whose masks are quicker and whose language is a small part of this: no aliases of
-    tables, no set operations, no arithmetic, no options but schema, database and case (each key word in upper or lower case).
+    tables, no set operations, no arithmetic, no options but schema, database and case (there each key
+    word is in upper or in lower case).
 
     The dialect is in docs/sql.md. Every table exists; a column belongs to a table that is read there or around it,
     though the select list comes first; no name is ambiguous; aggregates stand where they may; both sides of UNION have
@@ -69,7 +70,14 @@ class Sql:
 
     def __post_init__(self) -> None:
         self.shape()
-        plain = {"aliases": "declared", "space": "single", "values": "any", "types": "any", "joins": "any", "write": False}
+        plain = {
+            "aliases": "declared",
+            "space": "single",
+            "values": "any",
+            "types": "any",
+            "joins": "any",
+            "write": False,
+        }
         if self.engine == "llguidance" and any(getattr(self, name) != usual for name, usual in plain.items()):
             raise ConstraintError(f"engine='llguidance' knows none of the options {', '.join(plain)}; use engine='own'")
         if self.values == "occurring" and self.schema is not None and self.spoken() != "sqlite":

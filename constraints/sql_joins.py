@@ -69,9 +69,7 @@ def attached(names: Names, scope: Scope, source: Source) -> Scope | None:
     if lone(scope):
         total = sum(len(one.columns) for one in scope.sources) + len(source.columns)
         taken = frozenset(one.name for one in scope.sources) | {source.name}
-        if scope.how == "natural" or (
-            names.keys is None and not reaches(names, scope, scope.width - total, taken)
-        ):
+        if scope.how == "natural" or (names.keys is None and not reaches(names, scope, scope.width - total, taken)):
             return None
     after = attach(scope, source)
     if names.keys is None or after is None:

@@ -23,7 +23,8 @@ DIGITS: Final = frozenset(b"0123456789")
 class Literals:
     """The part of the machine that reads literals.
 
-    space: most white space in a row, None for one blank, or one line break and up to `INDENT` blanks. text: most characters of a text; digits: of a number, before and after the point.
+    space: most white space in a row, None for one blank, or one line break and up to `INDENT` blanks. text:
+    most characters of a text; digits: of a number, before and after the point.
     name: most letters of a new name.
     """
 

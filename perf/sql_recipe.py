@@ -14,7 +14,7 @@ import sqlite3
 from typing import Any, Final
 
 import decodekit as dk
-from decodekit.compare.task import same_rows
+from decodekit.compare.task import LARGE_SQL, same_rows
 from perf.bench import save
 
 DDL: Final = """CREATE TABLE authors (id INTEGER PRIMARY KEY, name TEXT, country TEXT, born INTEGER);
@@ -54,7 +54,6 @@ QUESTIONS: Final = (
     ),
     ("What are the titles of books that are out of stock?", "SELECT title FROM books WHERE stock = 0"),
 )
-LARGE: Final[dict[str, Any]] = {"aliases": "any", "case": "any", "space": "any"}
 
 
 def asked(question: str) -> list[dict[str, str]]:
@@ -75,7 +74,7 @@ def first_select(text: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
-    parser.add_argument("--room", type=int, default=64)
+    parser.add_argument("--room", type=int, default=48)
     options = parser.parse_args()
     model = dk.load(options.model)
     connection = sqlite3.connect(":memory:")
@@ -83,14 +82,15 @@ def main() -> None:
     arms: dict[str, dict[str, Any]] = {
         "default": {"constraint": dk.sql(schema=DDL)},
         "default, in_time": {"constraint": dk.sql(schema=DDL), "in_time": True},
-        "large language": {"constraint": dk.sql(schema=DDL, **LARGE)},
+        "large language": {"constraint": dk.sql(schema=DDL, **LARGE_SQL)},
         "no constraint": {},
     }
     table = list[dict[str, object]]()
     for name, how in arms.items():
         runs, right, said = 0, 0, list[str]()
-        for question, gold in QUESTIONS:
-            out = dk.generate(model, asked(question), strategy="greedy", max_tokens=options.room, trace=False, **how)
+        prompts = [asked(question) for question, _ in QUESTIONS]
+        found = dk.generate(model, prompts, strategy="greedy", max_tokens=options.room, trace=False, **how)
+        for (_, gold), out in zip(QUESTIONS, found, strict=True):
             text = out.text if "constraint" in how else first_select(out.text)
             try:
                 connection.execute("EXPLAIN " + text)

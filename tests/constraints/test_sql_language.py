@@ -17,7 +17,7 @@ from decodekit.constraints.sql import Sql
 from decodekit.constraints.sql_closing import SqlMachine
 from decodekit.constraints.sql_masks import SqlStates
 from decodekit.constraints.steering import Steering
-from decodekit.constraints.vocabulary import vocabulary_of
+from decodekit.constraints.vocabulary import Vocabulary, vocabulary_of
 from decodekit.models.zoo import data as zoo_data
 
 DDL = """
@@ -118,8 +118,6 @@ def test_the_small_grammar_has_the_case_that_is_asked_for() -> None:
 
 def vocabulary_of_bytes() -> Any:
     """A token for each byte."""
-    from decodekit.constraints.vocabulary import Vocabulary
-
     return Vocabulary(tuple(bytes([i]) for i in range(256)))
 
 
@@ -136,8 +134,14 @@ def vocabulary_of_bytes() -> Any:
         ("SELECT note FROM orders JOIN notes USING (day)", False),
         ("SELECT city FROM customers NATURAL JOIN products", False),
         ("SELECT price, note", False),  # no chain of keys brings both
-        ("SELECT city, price FROM orders NATURAL JOIN products JOIN customers ON customers.id = orders.customer_id", True),
-        ("SELECT city FROM customers JOIN orders ON customers.id = customer_id NATURAL JOIN products", False),  # and name
+        (
+            "SELECT city, price FROM orders NATURAL JOIN products JOIN customers ON customers.id = orders.customer_id",
+            True,
+        ),
+        (
+            "SELECT city FROM customers JOIN orders ON customers.id = customer_id NATURAL JOIN products",
+            False,
+        ),  # and name
     ],
 )
 def test_joins_by_keys_look_at_what_is_joined(text: str, fits: bool) -> None:
