@@ -4,12 +4,14 @@ What is left of a text is measured in the tokens that its shortest completion ta
 completion that measure falls by one with each token, so there is always a token that still fits: no dead end, and no
 text is cut off.
 
-Two ways, by what an engine can say. *Exact*: its machine knows the shortest completion of every state (`closing` of
+Three ways, by what an engine can say. *Exact*: its machine knows the shortest completion of every state (`closing` of
 an automaton); each token is weighed by the state it leads to, and the text stays free to its last token. *Along*: a
 cursor knows a completion, and going along it leaves the rest of it. The text is free while that, and the jump that one
 token can add to it (`jump`), fit. Nearer to the end, few allowed tokens are tried one by one; where many are allowed
 (within a string), only what opens and closes nothing, and the completion, may follow. A schema in which one token
-moves the end by more than `jump` tokens, or plain text by more than one, can then still be cut off.
+moves the end by more than `jump` tokens, or plain text by more than one, can then still be cut off. *Weighed*: several
+completions of each state are known, and along each of them the rest of it stays one of those (`ways`, for SQL). Each
+token is weighed by the shortest of them after it, so nothing is cut off; a text that only just fits may be refused.
 """
 
 from __future__ import annotations
