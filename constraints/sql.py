@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import sqlglot
@@ -31,13 +32,19 @@ class Sql:
     judged by sqlglot. write: INSERT, UPDATE and DELETE too. values: a text that is compared with a column is any, or
     one that occurs in it. types: whether sum, avg and the like may be of a text. joins: of any kind, or
     JOIN ... ON a foreign key ("keys").
-    aliases: of tables and columns with AS or without it ("any"), only with AS ("as"), of tables not at all ("none").
+    aliases: only with AS, and a table's only after the FROM that declares it ("declared"); only with AS, but before
+    its FROM too ("as"); with AS or without ("any"); of tables not at all ("none").
+    case: names as the schema writes them, in quotes only where they need them, and key words in one case throughout,
+    that of the first ("schema"); or any case anywhere ("any").
+    space: one blank, or one line break with up to eight blanks, between two lexemes ("single"); or up to max_space
+    characters of white space ("any").
     double_quotes: a text that is compared may stand in double quotes, as SQLite reads a name that does not exist.
     max_space: most white space between two lexemes; max_string: most characters of a text; max_digits: of a number,
     before and after its point; max_name: most letters of an alias.
 
     engine: "own", or "llguidance", whose masks are quicker and whose language is a small part of this: no aliases of
-    tables, no set operations, no arithmetic, no options but schema and database.
+    tables, no set operations, no arithmetic, no options but schema, database and case (there each key
+    word is in upper or in lower case).
 
     The dialect is in docs/sql.md. Every table exists; a column belongs to a table that is read there or around it,
     though the select list comes first; no name is ambiguous; aggregates stand where they may; both sides of UNION have
@@ -51,7 +58,9 @@ class Sql:
     values: Literal["any", "occurring"] = "any"
     types: Literal["any", "sensible"] = "any"
     joins: Literal["any", "keys"] = "any"
-    aliases: Literal["any", "as", "none"] = "any"
+    aliases: Literal["declared", "as", "any", "none"] = "declared"
+    case: Literal["schema", "any"] = "schema"
+    space: Literal["single", "any"] = "single"
     double_quotes: bool = True
     max_space: Annotated[int, Field(ge=1)] = 3
     max_string: Annotated[int, Field(ge=1)] = 120
@@ -61,7 +70,14 @@ class Sql:
 
     def __post_init__(self) -> None:
         self.shape()
-        plain = {"aliases": "any", "values": "any", "types": "any", "joins": "any", "write": False}
+        plain = {
+            "aliases": "declared",
+            "space": "single",
+            "values": "any",
+            "types": "any",
+            "joins": "any",
+            "write": False,
+        }
         if self.engine == "llguidance" and any(getattr(self, name) != usual for name, usual in plain.items()):
             raise ConstraintError(f"engine='llguidance' knows none of the options {', '.join(plain)}; use engine='own'")
         if self.values == "occurring" and self.schema is not None and self.spoken() != "sqlite":
@@ -83,12 +99,13 @@ class Sql:
     def machine(self) -> SqlMachine:
         """What reads statements byte by byte."""
         names = names_of(self.shape(), self)
-        return SqlMachine(names, self.max_space, self.max_string, self.max_digits, self.max_name)
+        space = self.max_space if self.space == "any" else None
+        return SqlMachine(names, space, self.max_string, self.max_digits, self.max_name)
 
     def compile(self, vocabulary: Vocabulary) -> Compiled:
         """For one vocabulary. Raises ConstraintError where the schema is too large for the engine asked for."""
         if self.engine == "llguidance":
-            return _small(self.shape(), vocabulary)
+            return _small(self.shape(), vocabulary, self.case == "any")
         return SqlStates(self.machine(), vocabulary)
 
     def bind(self, run: Run) -> Bound:
@@ -103,7 +120,7 @@ class Sql:
         dialect = self.spoken()
         if dialect == "sqlite":
             return self.shape().explains(text, self.write)
-        machine = self.machine()
+        machine = replace(self, aliases="any", case="any", space="any").machine()
         state = machine.leap(machine.first(), text.encode())
         if state is None or not machine.final(state):
             return False
@@ -117,10 +134,10 @@ class Sql:
         return text if self.judge(text) else None
 
 
-def _small(shape: Database, vocabulary: Vocabulary) -> Compiled:
+def _small(shape: Database, vocabulary: Vocabulary, any_case: bool) -> Compiled:
     """A grammar of a part of the dialect, which knows no options."""
     try:
-        return Grammar(grammar(shape), vocabulary)
+        return Grammar(grammar(shape, any_case), vocabulary)
     except GrammarError as error:
         reason = " ".join(str(error).split())[:160]
         raise ConstraintError(f"the schema cannot be made a grammar: {reason}; give fewer tables") from None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from decodekit.constraints.sql_joins import attached, common, fits, key_pairs, lone, reaches
+from decodekit.constraints.sql_joins import attached, fits, lone, mergeable, reaches
+from decodekit.constraints.sql_keys import reachable
 from decodekit.constraints.sql_scope import (
     OPEN,
     Names,
@@ -14,7 +15,6 @@ from decodekit.constraints.sql_scope import (
     Source,
     close,
     count,
-    missing,
     result_columns,
 )
 
@@ -140,7 +140,8 @@ def _done(scope: Scope) -> Scope:
 def _star(names: Names, scope: Scope, _: object) -> Scope | None:
     if scope.width and (scope.outs or not reaches(names, scope, scope.width, frozenset())):
         return None
-    return _done(scope)._replace(outs=(*scope.outs, Out("", "*")))
+    after = _done(scope)._replace(outs=(*scope.outs, Out("", "*")))
+    return after if reachable(names, after) else None
 
 
 def _more(names: Names, scope: Scope, _: object) -> Scope | None:
@@ -162,13 +163,14 @@ def _closed(names: Names, scope: Scope, _: object) -> Scope | None:
     """FROM is whole, or there is none."""
     if not scope.sources and any(out.how == "*" for out in scope.outs):
         return None
-    return close(names, scope)
+    after = close(names, scope)
+    return after if reachable(names, after) else None
 
 
 def _room(names: Names, scope: Scope, how: str) -> Scope | None:
     """Whether some table can be joined in this way."""
     scope = scope._replace(how=how)
-    if names.keys is not None and (how in ("comma", "cross") or (how == "natural" and not missing(scope))):
+    if names.keys is not None and how in ("comma", "cross"):
         return None
     if any(fits(names, scope, source) for source in (*scope.ctes, *names.tables.values())):
         return scope
@@ -190,13 +192,13 @@ def _plain(names: Names, scope: Scope, _: object) -> Scope | None:
 
 
 def _common(names: Names, scope: Scope, _: object) -> Scope | None:
-    return scope if common(scope) and (names.keys is None or scope.must) else None
+    return scope if mergeable(names, scope) else None
 
 
 def _joined(names: Names, scope: Scope, _: object) -> Scope | None:
     if not scope.must <= scope.sources[-1].hidden:
         return None
-    if not scope.must and scope.how != "tied" and key_pairs(names, scope):
+    if names.keys is not None and scope.how != "tied" and not scope.sources[-1].hidden:
         return None
     return _done(scope)._replace(must=frozenset(), context="on")
 

@@ -9,7 +9,7 @@ have ended, reading on either stays a match or fails at once; white space is par
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations, permutations
 from typing import Final
 
@@ -75,12 +75,17 @@ several_{i}: SELECT COLUMN_{i} FROM tables_{i} (WHERE test_{i})?
 """
 
 
-def grammar(database: Database) -> str:
-    """The grammar of `database`; its start rule is one SELECT statement without a semicolon."""
+def grammar(database: Database, any_case: bool = False) -> str:
+    """The grammar of `database`; its start rule is one SELECT statement without a semicolon.
+
+    any_case: letters of names and key words may have either case; else names are those of the schema, and each key
+    word is in upper or in lower case.
+    """
+    name = folded if any_case else exact
     found = list(scopes(database))
     words = "select distinct from where group by having order limit offset asc desc as inner left outer join on and or"
     words += " not like in between is null count sum avg min max"
-    fill = {word: folded(word) for word in words.split()}
+    fill = {word: folded(word) if any_case else f"({word.upper()}|{word})" for word in words.split()}
     lines = [_TERMINALS.format(**fill, reserved="|".join(folded(word) for word in sorted(reserved())))]
     singles = [i for i, scope in enumerate(found) if len(scope) == 1]
     lines.append("page: LIMIT OFFSET?\n")
@@ -89,12 +94,12 @@ def grammar(database: Database) -> str:
     lines.append("several: " + " | ".join(f"several_{i}" for i in singles))
     number = {table.name: k for k, table in enumerate(database.tables)}
     for table, k in zip(database.tables, number.values(), strict=True):
-        lines.append(f"TABLE_{k}: /{folded(written(table.name))}/")
-        lines.append(f"KEY_{k}: /{_any(f'{written(table.name)}.{written(c)}' for c in table.columns)}/")
+        lines.append(f"TABLE_{k}: /{name(written(table.name))}/")
+        lines.append(f"KEY_{k}: /{_any(name, (f'{written(table.name)}.{written(c)}' for c in table.columns))}/")
     for i, scope in enumerate(found):
         stars = ["*", *(f"{written(table.name)}.*" for table in scope)]
-        lines.append(f"STAR_{i}: /{_any(stars)}/")
-        lines.append(f"COLUMN_{i}: /{_any(columns(scope))}/")
+        lines.append(f"STAR_{i}: /{_any(name, stars)}/")
+        lines.append(f"COLUMN_{i}: /{_any(name, columns(scope))}/")
         lines.append(f"tables_{i}: " + " | ".join(_orders(scope, number, database)))
         lines.append(_RULES.format(i=i) + (_INNER.format(i=i) if len(scope) == 1 else ""))
     return "\n".join(lines)
@@ -144,8 +149,13 @@ def _orders(scope: Sequence[Table], number: dict[str, int], database: Database) 
             yield text
 
 
-def _any(texts: Iterator[str] | Sequence[str]) -> str:
-    return "(" + "|".join(folded(text) for text in texts) + ")"
+def _any(name: Callable[[str], str], texts: Iterator[str] | Sequence[str]) -> str:
+    return "(" + "|".join(name(text) for text in texts) + ")"
+
+
+def exact(text: str) -> str:
+    """A regular expression for `text` as it is."""
+    return "".join(_letter(letter, False) for letter in text)
 
 
 def folded(text: str) -> str:
@@ -153,7 +163,7 @@ def folded(text: str) -> str:
     return "".join(_letter(letter) for letter in text)
 
 
-def _letter(letter: str) -> str:
-    if letter.isascii() and letter.isalpha():
+def _letter(letter: str, folds: bool = True) -> str:
+    if folds and letter.isascii() and letter.isalpha():
         return f"[{letter.lower()}{letter.upper()}]"
     return letter if (letter.isascii() and letter.isalnum()) or letter == "_" else f"\\x{{{ord(letter):X}}}"

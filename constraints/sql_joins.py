@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
+from decodekit.constraints.sql_keys import FAR, Pair, lacking, pairs, shared
 from decodekit.constraints.sql_scope import SOURCES, Names, Scope, Source, attach, count, missing
 
 NOBODY: Final = "\0"
@@ -23,26 +24,19 @@ def reaches(names: Names, scope: Scope, width: int, taken: frozenset[str]) -> bo
     return width == 0 or (width > 0 and _sums(width, widths, names.aliases != "none"))
 
 
-def key_pairs(names: Names, scope: Scope) -> list[tuple[tuple[str, str], tuple[str, str]]]:
+def key_pairs(names: Names, scope: Scope) -> list[Pair]:
     """How the table that came last may be tied to those before it: pairs of (name, column), its own second."""
-    if not names.keys or not scope.sources:
-        return []
-    new, out = scope.sources[-1], list[tuple[tuple[str, str], tuple[str, str]]]()
-    for old in scope.sources[:-1]:
-        for (one, column), (other, target) in names.keys:
-            if new.name and old.name and (old.table, new.table) == (one, other):
-                out.append(((old.name, column), (new.name, target)))
-            if new.name and old.name and (old.table, new.table) == (other, one):
-                out.append(((old.name, target), (new.name, column)))
-    return out
+    return pairs(names, scope.sources[:-1], scope.sources[-1]) if scope.sources else []
 
 
 def tieable(names: Names, scope: Scope, source: Source) -> bool:
-    """Whether joins may be of any kind, or a key links the table to one in FROM."""
-    if names.keys is None or scope.how != "join":
+    """Whether joins may be of any kind, or a key links the table to one in FROM: for NATURAL, by all that it joins."""
+    if names.keys is None or scope.how == "first":
         return True
-    after = scope._replace(sources=(*scope.sources, source._replace(name=NOBODY)))
-    return bool(key_pairs(names, after))
+    if scope.how == "natural":
+        both = {column for column in source.columns if column and any(column in one.columns for one in scope.sources)}
+        return bool(both) and both <= shared(names, scope.sources, source._replace(name=NOBODY))
+    return scope.how == "join" and bool(pairs(names, scope.sources, source._replace(name=NOBODY)))
 
 
 @lru_cache(4096)
@@ -65,6 +59,8 @@ def called(names: Names, scope: Scope, source: Source) -> tuple[str, ...]:
     """Names to try for a table: its own; any; those that the select list waits for."""
     if names.aliases == "none":
         return (source.name,)
+    if names.aliases == "declared":
+        return (source.name, NOBODY)
     return (source.name, NOBODY, *sorted({one for one, _, _ in scope.pend if one}))
 
 
@@ -73,9 +69,13 @@ def attached(names: Names, scope: Scope, source: Source) -> Scope | None:
     if lone(scope):
         total = sum(len(one.columns) for one in scope.sources) + len(source.columns)
         taken = frozenset(one.name for one in scope.sources) | {source.name}
-        if scope.how == "natural" or not reaches(names, scope, scope.width - total, taken):
+        if scope.how == "natural" or (names.keys is None and not reaches(names, scope, scope.width - total, taken)):
             return None
-    return attach(scope, source)
+    after = attach(scope, source)
+    if names.keys is None or after is None:
+        return after
+    merged = after.must <= shared(names, scope.sources, source)
+    return after if merged and lacking(names, after) < FAR else None
 
 
 def derivable(scope: Scope) -> bool:
@@ -85,8 +85,15 @@ def derivable(scope: Scope) -> bool:
     return roomy and not lone(scope) and not any(count(scope, column) for column in plain)
 
 
+def mergeable(names: Names, scope: Scope) -> tuple[str, ...]:
+    """The columns that USING may name: with keys, those of a key."""
+    if names.keys is None or not scope.sources:
+        return common(scope)
+    return tuple(c for c in common(scope) if c in shared(names, scope.sources[:-1], scope.sources[-1]))
+
+
 def common(scope: Scope) -> tuple[str, ...]:
-    """The columns that USING may name: in the table just joined, and in one before it."""
+    """The columns that are in the table just joined, and in one before it."""
     if lone(scope) or not scope.sources:
         return ()
     new, before = scope.sources[-1], scope._replace(sources=scope.sources[:-1])

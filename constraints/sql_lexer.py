@@ -25,6 +25,7 @@ from decodekit.constraints.sql_literals import (
 from decodekit.constraints.sql_parser import Place, new_name
 from decodekit.constraints.sql_quotes import Quotes
 from decodekit.constraints.sql_said import said
+from decodekit.constraints.sql_spelling import lettered
 
 _SPACES: Final = frozenset(b" \t\n\r")
 _INNER: Final = LETTERS | DIGITS
@@ -35,7 +36,6 @@ _LONG: Final = frozenset(b"<>=!|-")
 """Signs that another may follow."""
 NOBODY: Final = "~?~"
 """A name that is no word: what follows it follows any new name."""
-_LOWER: Final = tuple(chr(i).lower() if i < 128 else "" for i in range(256))
 
 
 class Lexer(Quotes):
@@ -66,7 +66,7 @@ class Lexer(Quotes):
             byte = text[at]
             if (mode == WORD and byte in _INNER) or (mode == GAP and byte in LETTERS):
                 end = _WORD.match(text, at).end()  # type: ignore[union-attr]
-                word = (a if mode == WORD else "") + text[at:end].decode().lower()
+                word = (a if mode == WORD else "") + lettered(self.names, text[at:end].decode())
                 here, at = (place, WORD, word, 0) if self._word(place, word) else None, end
             elif mode == TEXT and b == 0 and byte in _LETTERLIKE:
                 end = _TEXT.match(text, at).end()  # type: ignore[union-attr]
@@ -81,7 +81,7 @@ class Lexer(Quotes):
         place, mode, a, b = state
         if mode == WORD:
             if byte in _INNER:
-                word = a + _LOWER[byte]
+                word = a + self.letters[byte]
                 return (place, WORD, word, 0) if self._word(place, word) else None
             if byte == 46:
                 after = self._qualified(place, a)
@@ -113,7 +113,7 @@ class Lexer(Quotes):
         for letter in {known[size] for known, _ in begun if len(known) > size and known.startswith(a)}:
             if self._word(place, a + letter):
                 after = (place, WORD, a + letter, 0)
-                out += [(byte, after) for byte in {ord(letter), ord(letter.upper())}]
+                out += [(byte, after) for byte in {ord(letter), ord(letter.upper() if self.folds else letter)}]
         return out + self._ended(place, a)
 
     def _ended(self, place: Place, word: str) -> list[tuple[int, State]]:
@@ -129,7 +129,16 @@ class Lexer(Quotes):
         return out
 
     def _spaces(self, place: Place, seen: int) -> list[tuple[int, State]]:
-        return [(byte, (place, GAP, seen + 1, 0)) for byte in _SPACES] if seen < self.space else []
+        found = [(byte, self._spaced(seen, byte)) for byte in _SPACES]
+        return [(byte, (place, GAP, after, 0)) for byte, after in found if after is not None]
+
+    def _spaced(self, seen: int, byte: int) -> int | None:
+        """How much white space was read, one more character included: `space` where no more may come."""
+        if self.free:
+            return seen + 1 if seen < self.space else None
+        if byte == 32:
+            return None if seen >= self.space else seen + 1 if seen else self.space
+        return 1 if byte == 10 and not seen else None
 
     def _starts(self, place: Place) -> list[tuple[int, State]]:
         """What a lexeme may begin with here."""
@@ -145,7 +154,8 @@ class Lexer(Quotes):
         if place is None:
             return None
         if byte in _SPACES:
-            return (place, GAP, spaces + 1, 0) if spaces < self.space else None
+            after = self._spaced(spaces, byte)
+            return (place, GAP, after, 0) if after is not None else None
         try:
             found: State | None = place.starts[byte]
         except KeyError:
@@ -155,7 +165,7 @@ class Lexer(Quotes):
     def _start(self, place: Place, byte: int) -> State | None:
         """A lexeme begins."""
         if byte in LETTERS:
-            word = _LOWER[byte]
+            word = self.letters[byte]
             return (place, WORD, word, 0) if self._word(place, word) else None
         if byte in DIGITS:
             return self._digit(place, byte)
@@ -220,7 +230,10 @@ class Lexer(Quotes):
 
     def _named(self, place: Place, word: str) -> Place | None:
         """The place after a word: a key word if one fits, else a name."""
-        offer, upper = place.offer(self.names), word.upper()
+        offer = place.offer(self.names)
+        if not self.folds:
+            return self._spelt(place, word)
+        upper = word.upper()
         if upper in offer.terminals:
             after = self.parser.shift(place, upper)
             if after is not None:
@@ -230,9 +243,25 @@ class Lexer(Quotes):
         new = offer.loose and len(word) <= self.name and new_name(word)
         return self.parser.shift(place, ("w", word)) if new else None
 
+    def _spelt(self, place: Place, word: str) -> Place | None:
+        """`_named` where case matters."""
+        offer, parser = place.offer(self.names), self.parser
+        for known, terminal in offer.begins.get(word[0], ()):
+            if known == word and (isinstance(terminal, str) or terminal[0] == "w"):
+                after = parser.read(place, terminal, word)
+                if after is not None:
+                    return after
+        new = offer.loose and len(word) <= self.name and new_name(word.lower())
+        return parser.read(place, ("w", word.lower()), word) if new else None
+
     def _qualified(self, place: Place, word: str) -> Place | None:
         """The place after a word and a dot."""
         offer = place.offer(self.names)
+        if not self.folds:
+            ways = (end for one, end in offer.begins.get(word[0], ()) if one == word and end[0] == "q")
+            known_ = next((after for end in ways if (after := self.parser.shift(place, end)) is not None), None)
+            new = offer.loose_qualifier and len(word) <= self.name and new_name(word.lower())
+            return known_ or (self.parser.read(place, ("q", word.lower()), word) if new else None)
         known = word in offer.qualifiers and word in offer.plain
         if not known and not (offer.loose_qualifier and new_name(word) and len(word) <= self.name):
             return None

@@ -14,6 +14,8 @@ State: TypeAlias = "tuple[Place, int, Any, Any]"
 WHOLE, POINT, FRACTION, COUNT, ORDINAL = range(5)
 """Kinds of numbers being read."""
 
+INDENT: Final = 8
+"""The most blanks after a line break, where white space is bounded to one break."""
 LETTERS: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
 DIGITS: Final = frozenset(b"0123456789")
 
@@ -21,12 +23,18 @@ DIGITS: Final = frozenset(b"0123456789")
 class Literals:
     """The part of the machine that reads literals.
 
-    space: most white space in a row. text: most characters of a text; digits: of a number, before and after the point.
+    space: most white space in a row, None for one blank, or one line break and up to `INDENT` blanks. text:
+    most characters of a text; digits: of a number, before and after the point.
     name: most letters of a new name.
     """
 
-    def __init__(self, names: Names, space: int, text: int, digits: int, name: int) -> None:
+    def __init__(self, names: Names, space: int | None, text: int, digits: int, name: int) -> None:
         self.names, self.parser = names, Parser(names)
+        self.folds = names.spelt is None
+        self.letters = tuple(chr(i) if i < 128 else "" for i in range(256))
+        self.letters = tuple(map(str.lower, self.letters)) if self.folds else self.letters
+        self.free = space is not None
+        space = 1 + INDENT if space is None else space
         self.space, self.text, self.digits, self.name = space, text, digits, name
 
     def _gap(self, place: Place | None, spaces: int, byte: int) -> State | None:

@@ -8,8 +8,10 @@ and known names, are looked at one by one.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -17,14 +19,18 @@ import numpy.typing as npt
 
 from decodekit.constraints.database import KEYWORDS
 from decodekit.constraints.engines.states import Node, States, trie
+from decodekit.constraints.sql_closing import SqlMachine
 from decodekit.constraints.sql_lexer import NOBODY, Lexer
 from decodekit.constraints.sql_literals import DTEXT, GAP, QUOTED, TEXT, WORD, State
 from decodekit.constraints.sql_open import chain
 from decodekit.constraints.sql_split import FIRST, Split, Tail, divided
+from decodekit.constraints.steering import fewest
 from decodekit.constraints.vocabulary import Vocabulary
 
 SMALL: Final = 12
 """Nodes with fewer tokens below are walked plainly."""
+_NAMED: Final = re.compile(rb"[ \n]*([A-Za-z0-9_]+)[^A-Za-z0-9_]")
+"""A word and what follows it."""
 FEW: Final = 4
 """So few tokens are read one by one."""
 
@@ -43,11 +49,48 @@ class Loose(NamedTuple):
 class SqlStates(States):
     """The SQL machine compiled for one vocabulary."""
 
-    machine: Lexer
+    machine: SqlMachine
 
-    def __init__(self, machine: Lexer, vocabulary: Vocabulary) -> None:
+    def __init__(self, machine: SqlMachine, vocabulary: Vocabulary) -> None:
         super().__init__(machine, vocabulary)
         self._splits: dict[tuple[int, str], Split | None] = vocabulary.engines.setdefault("sql", {})
+
+    def ways(self, state: State) -> Iterator[bytes]:
+        """Texts that complete a state; along each of them the rest of it, or a shorter one, stays known."""
+        return self.machine.endings(state)
+
+    @cached_property
+    def jump(self) -> int:
+        """Tokens by which one token may move the end away: it may name two columns, whose tables then have to come."""
+        names, most = self.machine.names, 0
+        for table in names.tables.values():
+            column = max(table.columns, key=len, default="")
+            join = f" JOIN {table.name} AS {table.name} ON {table.name}.{column} = {table.name}.{column}"
+            most = max(most, fewest(join.encode(), self.vocabulary))
+        return 16 + most * (2 if names.keys is None else max(2, len(names.tables)))
+
+    def twins(self, state: State, ids: Iterable[int]) -> Iterator[tuple[int, State | None]]:
+        """Allowed tokens, each with a state that the end is as far from as from where the token leads, or further.
+
+        Letters do not move the end within a text, nor in a new name that means nothing yet. Tokens that write a new
+        name and what follows it lead to as many places as there are names: None, unless they begin a known way.
+        """
+        place, tokens = state[0], self.vocabulary.tokens
+        ways = list(self.ways(state))
+        offer = place.offer(self.machine.names)
+        loose = state[1] in (GAP, WORD) and (offer.loose or offer.loose_qualifier)
+        begun = state[2] if state[1] == WORD else ""
+        for token in ids:
+            text = tokens[token]
+            after = self.next(state, token)
+            if after is None or any(way.startswith(text) for way in ways):
+                yield token, after
+                continue
+            found = _NAMED.match(text) if loose else None
+            if found is not None and (begun + found[1].decode()).lower() not in offer.plain:
+                yield token, None
+            else:
+                yield token, _typical(self.machine, after)
 
     def mark(self, state: Any, flags: npt.NDArray[np.bool_]) -> None:
         """Set the `flags` of what is allowed, by a walk that splits what nothing depends on."""
@@ -87,11 +130,12 @@ class SqlStates(States):
 
     def _known(self, flags: npt.NDArray[np.bool_], split: Split, words: list[bytes], state: State) -> None:
         """Allow the tokens of a split that begin one of `words`, or go on after a whole one."""
-        ids, starts, leap = list[int](), split.starts, self.machine.leap
+        ids, leap = list[int](), self.machine.leap
+        starts = split.starts if self.machine.folds else split.exact
         for start in {word[:size] for word in words for size in range(1, len(word) + 1)}:
             ids.extend(starts.get(start, ()))
         for word in words:
-            for text, same in split.heads.get(word, ()):
+            for text, same in split.heads.get(word.lower(), ()):
                 if leap(state, text) is not None:
                     ids.extend(same)
         flags[ids] = True
@@ -145,6 +189,19 @@ class SqlStates(States):
         return self._splits[key]
 
 
+def _typical(machine: Lexer, state: State) -> State:
+    """A state whose end is as far: the length of a text, or the letters of a name that is new, do not matter."""
+    place, mode, a, b = state
+    if mode in (TEXT, DTEXT):
+        return (place, mode, 0, b)
+    if mode == WORD:
+        offer = place.offer(machine.names)
+        known = any(word.startswith(a) for word, _ in offer.begins.get(a[0], ()))
+        if (offer.loose or offer.loose_qualifier) and not known:
+            return (place, WORD, NOBODY, 0)
+    return state
+
+
 def loosely(machine: Lexer, state: State) -> Loose | None:
     """How far the letters that come next do not matter; None where they do."""
     place, mode, a, b = state
@@ -164,7 +221,7 @@ def loosely(machine: Lexer, state: State) -> Loose | None:
     if special is None:
         known = KEYWORDS.union(offer.words, offer.qualifiers, meant(machine, state))
         special = place.special = sorted(word.encode() for word in known)
-    start = begun.encode()
+    start = begun.lower().encode()
     low, high = bisect_left(special, start), bisect_left(special, start + b"\xff") if start else len(special)
     rests = frozenset(word[len(start) :] for word in special[low:high])
     kind = "begin" if mode == GAP else "inner"
@@ -194,7 +251,7 @@ def _in_quotes(machine: Lexer, state: State) -> Loose | None:
     place, _, a, _ = state
     offer = place.offer(machine.names)
     known = offer.words | offer.qualifiers | frozenset(meant(machine, state))
-    special = frozenset(name.encode()[len(a) :] for name in known if name.encode().startswith(a))
+    special = frozenset(name.encode()[len(a) :] for name in known if name.encode().startswith(a.lower()))
     if offer.loose and len(a) < machine.name:
         return Loose("name", (place, QUOTED, NOBODY.encode(), 0), machine.name - len(a) - 1, special)
     if machine.doubly(place) and machine.names.values is None and a.isascii():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from decodekit.constraints.sql_actions import STACK
+from decodekit.constraints.sql_keys import reachable
 from decodekit.constraints.sql_open import Open, Read, Terminal, chain, name_of
 from decodekit.constraints.sql_rules import BACK, SUBQUERY, TERM, Symbol
 from decodekit.constraints.sql_scope import CLOSED, OPEN, PENDING, Names, Out, Scope, count, refer
@@ -21,7 +22,7 @@ def committed(names: Names, scope: Scope, qualifier: str, column: str) -> Scope 
     """The scope after an operand that is a column, or the alias of a result."""
     after = scope if _is_alias(scope, qualifier, column) else None
     after = after or refer(names, scope, qualifier, column, scope.gathers)
-    if after is None:
+    if after is None or not reachable(names, after):
         return None
     bare = (qualifier, column) if scope.bare in (None, "(") else ""
     last = _which(names, scope, qualifier, column) if names.values is not None or names.texts else None
@@ -91,7 +92,7 @@ class Operand(Open):
 
     def loose_qualifier(self, names: Names, scope: Scope, symbol: Symbol) -> bool:
         """While a FROM is to come."""
-        return names.aliases != "none" and any(here.phase == PENDING for here in chain(scope))
+        return names.forward and any(here.phase == PENDING for here in chain(scope))
 
     def take(self, names: Names, scope: Scope, symbol: Symbol, terminal: Terminal) -> Read | None:
         """Read the beginning of an operand."""
@@ -154,7 +155,7 @@ class Column(Open):
         qualifier, found = symbol[1], set[str]()
         for here in chain(scope):
             if here.phase == PENDING:
-                own = names.source(here, str(qualifier)) if names.aliases == "none" else None
+                own = names.source(here, str(qualifier)) if not names.forward else None
                 found.update(names.columns if own is None else own.columns)
                 found.update(column for cte in here.ctes for column in cte.columns)
             found.update(c for source in here.sources if source.name == qualifier for c in source.columns)
@@ -165,7 +166,8 @@ class Column(Open):
         qualifier = str(symbol[1])
         if terminal == "*" and self._star(scope):
             after = refer(names, scope, qualifier, "*")
-            return Read((), after._replace(bare=("*", qualifier))) if after is not None else None
+            whole = after is not None and reachable(names, after)
+            return Read((), after._replace(bare=("*", qualifier))) if after is not None and whole else None
         name = name_of(terminal)
         after = None if name is None else committed(names, scope, qualifier, name)
         if after is not None and symbol[-1] == "number" and after.last in names.texts:

@@ -11,11 +11,13 @@ from decodekit.constraints.sql_joins import key_pairs
 from decodekit.constraints.sql_open import Terminal
 from decodekit.constraints.sql_rules import ELSE, RULES, Rule, Symbol
 from decodekit.constraints.sql_scope import CLOSED, Names, Scope
+from decodekit.constraints.sql_spelling import PLAINLY, Style, is_plain, spelt, styled
 from decodekit.constraints.sql_tables import OPEN_SYMBOLS
-from decodekit.constraints.sql_words import PLAIN, quoted_words
 
 END: Final = "end"
 """The terminal after the last one."""
+UNKNOWN: Final = b"?"
+"""Stands for the end of a place that was not looked for; no statement ends like that."""
 PLACES: Final = 20_000
 """Places remembered; when there are more, all are forgotten."""
 Stack: TypeAlias = "tuple[Symbol, Any] | None"
@@ -24,17 +26,18 @@ Stack: TypeAlias = "tuple[Symbol, Any] | None"
 class Place:
     """A point between two lexemes. Equal places have equal futures; what is learnt about one is kept with it."""
 
-    __slots__ = ("_offer", "hash", "moves", "open", "prefixes", "scope", "special", "stack", "starts")
+    __slots__ = ("_offer", "hash", "moves", "open", "prefixes", "rest", "scope", "special", "stack", "starts", "style")
 
-    def __init__(self, stack: Stack, scope: Scope) -> None:
-        self.stack, self.scope = stack, scope
-        self.hash = hash((stack, scope))
+    def __init__(self, stack: Stack, scope: Scope, style: Style) -> None:
+        self.stack, self.scope, self.style = stack, scope, style
+        self.hash = hash((stack, scope, style))
         self.moves: dict[Terminal, Place | None] = {}
         self.prefixes: dict[Any, bool] = {}
         self.starts: dict[int, Any] = {}
         self.special: list[bytes] | None = None
         self.open: list[tuple[int, Any]] | None = None
         self._offer: Offer | None = None
+        self.rest: bytes | None = UNKNOWN
 
     def __hash__(self) -> int:
         return self.hash
@@ -44,12 +47,17 @@ class Place:
             return True
         if not isinstance(other, Place):
             return NotImplemented
-        return self.hash == other.hash and self.scope == other.scope and self.stack == other.stack
+        return (
+            self.hash == other.hash
+            and self.style == other.style
+            and self.scope == other.scope
+            and self.stack == other.stack
+        )
 
     def offer(self, names: Names) -> Offer:
         """What may stand here, as far as the grammar says."""
         if self._offer is None:
-            self._offer = Offer(names, self.stack, self.scope)
+            self._offer = Offer(names, self.stack, self.scope, self.style)
         return self._offer
 
 
@@ -63,7 +71,7 @@ class Offer:
 
     __slots__ = ("begins", "loose", "loose_qualifier", "numbers", "plain", "qualifiers", "quoted", "terminals", "words")
 
-    def __init__(self, names: Names, stack: Stack, scope: Scope) -> None:
+    def __init__(self, names: Names, stack: Stack, scope: Scope, style: Style) -> None:
         terminals, words, qualifiers = set[str](), set[str](), set[str]()
         self.loose = self.loose_qualifier = False
         while stack is not None:
@@ -97,7 +105,8 @@ class Offer:
         self.numbers = tuple(sorted(word for word in words if word.isdigit()))
         self.words = frozenset(words - set(self.numbers))
         self.qualifiers = frozenset(qualifiers)
-        self.plain, self.begins, self.quoted = _index(self.words, self.qualifiers, self.terminals)
+        known = self.words, self.qualifiers, self.terminals
+        self.plain, self.begins, self.quoted = _index(*known) if names.spelt is None else spelt(names, style, *known)
 
 
 @lru_cache(4096)
@@ -123,12 +132,12 @@ class Parser:
 
     def __init__(self, names: Names) -> None:
         self.names = names
-        self._places: dict[tuple[Stack, Scope], Place] = {}
-        self.first = self.place(("statement", None), Scope(phase=CLOSED, blind=True))
+        self._places: dict[tuple[Stack, Scope, Style], Place] = {}
+        self.first = self.place(("statement", None), Scope(phase=CLOSED, blind=True), PLAINLY)
 
-    def place(self, stack: Stack, scope: Scope) -> Place:
-        """The place of these symbols and this scope."""
-        key = (stack, scope)
+    def place(self, stack: Stack, scope: Scope, style: Style) -> Place:
+        """The place of these symbols, this scope and this spelling."""
+        key = (stack, scope, style)
         found = self._places.get(key)
         if found is None:
             if len(self._places) >= PLACES:
@@ -138,7 +147,7 @@ class Parser:
                     place.starts.clear()
                     place.open = None
                 self._places.clear()
-            found = self._places[key] = Place(stack, scope)
+            found = self._places[key] = Place(stack, scope, style)
         return found
 
     def shift(self, place: Place, terminal: Terminal) -> Place | None:
@@ -149,6 +158,14 @@ class Parser:
             found = None if terminal in self.names.without else self._shift(place, terminal)
             place.moves[terminal] = found
             return found
+
+    def read(self, place: Place, terminal: Terminal, word: str) -> Place | None:
+        """`shift`, where the terminal was written as `word`: its case holds for the rest of the statement."""
+        after = self.shift(place, terminal)
+        if after is None or self.names.spelt is None:
+            return after
+        style = styled(self.names, place.style, terminal, word)
+        return after if style == after.style else self.place(after.stack, after.scope, style)
 
     def ends(self, place: Place) -> bool:
         """Whether the statement may end here."""
@@ -170,22 +187,22 @@ class Parser:
                     return None
                 stack, scope = push(read.symbols, rest), read.scope
                 if read.consumed:
-                    return self._settled(stack, scope)
+                    return self._settled(stack, scope, place.style)
             elif name in RULES:
                 chosen = _chosen(RULES[name], terminal)
                 if chosen is None:
                     return None
                 stack = push(chosen, rest)
             else:
-                return self._settled(rest, scope) if name == terminal else None
+                return self._settled(rest, scope, place.style) if name == terminal else None
         return place if scope is not None and terminal == END else None
 
-    def _settled(self, stack: Stack, scope: Scope | None) -> Place | None:
+    def _settled(self, stack: Stack, scope: Scope | None, style: Style) -> Place | None:
         """The place after the actions that stand first are done."""
         while stack is not None and scope is not None and _head(stack[0])[0] == "@":
             symbol, stack = stack
             scope = self._act(scope, symbol)
-        return self.place(stack, scope) if scope is not None else None
+        return self.place(stack, scope, style) if scope is not None else None
 
     def _act(self, scope: Scope, symbol: Symbol) -> Scope | None:
         if isinstance(symbol, tuple):
@@ -213,12 +230,6 @@ def push(symbols: tuple[Symbol, ...], stack: Stack) -> Stack:
     for symbol in reversed(symbols):
         stack = (symbol, stack)
     return stack
-
-
-@lru_cache(65536)
-def is_plain(name: str) -> bool:
-    """Whether a name, in lower case, may be written without quotes."""
-    return PLAIN.fullmatch(name) is not None and name not in quoted_words()
 
 
 def new_name(word: str) -> bool:

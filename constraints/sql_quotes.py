@@ -7,6 +7,7 @@ from bisect import bisect_left
 from decodekit.constraints.sql_literals import DTEXT, GAP, QUOTED, Literals, State
 from decodekit.constraints.sql_parser import Place
 from decodekit.constraints.sql_scope import CLOSED, Scope, count, outward
+from decodekit.constraints.sql_spelling import known_as
 
 
 class Quotes(Literals):
@@ -26,7 +27,7 @@ class Quotes(Literals):
             low, high = bisect_left(offer.quoted, text), bisect_left(offer.quoted, text + b"\xff")
             found = found or any(
                 shift(place, ("d", name)) is not None or (name in offer.qualifiers and shift(place, ("e", name)))
-                for name in map(bytes.decode, offer.quoted[low:high])
+                for name in (known_as(self.names, one.decode()) for one in offer.quoted[low:high])
             )
             place.prefixes[key] = found
         return found
@@ -52,7 +53,7 @@ class Quotes(Literals):
         elif byte == 34:
             ends = self._unquoted(place, text) is not None or self._before_dot(place, text) is not None
             return (place, QUOTED, text, 1) if ends or self._longer(place, text + b'"') else None
-        return self._longer(place, text + (bytes([byte]).lower() if byte < 128 else bytes([byte])))
+        return self._longer(place, text + (self.letters[byte].encode() or bytes([byte])))
 
     def _longer(self, place: Place, text: bytes) -> State | None:
         """More of a name in quotes; where it is none, of a text."""
@@ -66,14 +67,19 @@ class Quotes(Literals):
         return state
 
     def _before_dot(self, place: Place, text: bytes) -> Place | None:
-        name = text.decode(errors="replace")
-        return self.parser.shift(place, ("e", name)) if name in place.offer(self.names).qualifiers else None
+        written, offer = text.decode(errors="replace"), place.offer(self.names)
+        name = known_as(self.names, written)
+        if not self.folds and text not in offer.quoted:
+            return None
+        return self.parser.shift(place, ("e", name)) if name in offer.qualifiers else None
 
     def _unquoted(self, place: Place, text: bytes) -> Place | None:
         """The place after a name in quotes, or a text."""
-        name, offer = text.decode(errors="replace"), place.offer(self.names)
-        if name in offer.words or (offer.loose and text):
-            after = self.parser.shift(place, ("d", name))
+        written, offer = text.decode(errors="replace"), place.offer(self.names)
+        name = known_as(self.names, written)
+        spelt = self.folds or text in offer.quoted
+        if (name in offer.words and spelt) or (offer.loose and text):
+            after = self.parser.read(place, ("d", name), written)
             if after is not None:
                 return after
         here: Scope | None = place.scope

@@ -40,7 +40,7 @@ def said(machine: Any, state: State) -> str:
 
 def _offered(machine: Any, place: Any, begun: str) -> list[str]:
     """What begins with `begun` there."""
-    offer, shift = place.offer(machine.names), machine.parser.shift
+    offer, shift, begun = place.offer(machine.names), machine.parser.shift, begun.lower()
     words = {word for word in offer.words if word.startswith(begun) and shift(place, ("w", word)) is not None}
     owners = {word for word in offer.qualifiers if word.startswith(begun) and shift(place, ("q", word)) is not None}
     functions = {word for word in words if word in machine.names.functions or word in AGGREGATES}

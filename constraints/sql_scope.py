@@ -88,7 +88,8 @@ class Scope(NamedTuple):
 class Names:
     """What a database offers, and the options of the dialect.
 
-    tables: sources by name, in lower case; columns: column -> the tables that have it. aliases: "any", "as" or "none".
+    tables: sources by name, in lower case; columns: column -> the tables that have it. aliases: "any", "as", "declared"
+    or "none". spelt: how the schema writes a name, by the name in lower case; None where any case will do.
     quotes: whether a text may stand in double quotes; quoting: whether a name may. writable: the columns that may be
     set, by table; empty where nothing may. without: terminals and aggregates that the dialect does not have. functions:
     least and most arguments. values: the texts that occur, by (table, column); None for any text. texts: columns whose
@@ -98,6 +99,7 @@ class Names:
     tables: Mapping[str, Source]
     columns: Mapping[str, tuple[str, ...]]
     aliases: str = "any"
+    spelt: Mapping[str, tuple[str, ...]] | None = None
     quotes: bool = True
     quoting: bool = True
     functions: Mapping[str, tuple[int, int]] = field(default_factory=dict)
@@ -106,6 +108,11 @@ class Names:
     values: Mapping[tuple[str, str], tuple[bytes, ...]] | None = None
     texts: frozenset[tuple[str, str]] = frozenset()
     keys: frozenset[tuple[tuple[str, str], tuple[str, str]]] | None = None
+
+    @property
+    def forward(self) -> bool:
+        """Whether a table may be called by an alias before the FROM that declares it."""
+        return self.aliases in ("any", "as")
 
     def source(self, scope: Scope, name: str) -> Source | None:
         """The table or CTE of that name."""
@@ -117,7 +124,7 @@ class Names:
 
     def groups(self, scope: Scope, qualifier: str, wanted: frozenset[str]) -> bool:
         """Whether one table or CTE that can be called `qualifier` has all of the columns."""
-        if self.aliases == "none":
+        if not self.forward:
             source = self.source(scope, qualifier)
             return source is not None and wanted <= set(source.columns)
         if any(wanted <= set(cte.columns) for cte in scope.ctes):

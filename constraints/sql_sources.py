@@ -121,6 +121,7 @@ def names_of(shape: Database, options: Any) -> Names:
         tables,
         {column: tuple(where) for column, where in columns.items()},
         aliases=options.aliases,
+        spelt=_spelt(shape) if options.case == "schema" else None,
         quotes=options.double_quotes and dialect == "sqlite" and lenient_quotes(),
         quoting=dialect != "mysql",
         writable=writable if options.write else {},
@@ -130,6 +131,15 @@ def names_of(shape: Database, options: Any) -> Names:
         keys=_keyed(shape) if options.joins == "keys" else None,
         texts=_texts(shape) if options.types == "sensible" else frozenset(),
     )
+
+
+def _spelt(shape: Database) -> dict[str, tuple[str, ...]]:
+    """How tables and columns are written, by name in lower case."""
+    found: dict[str, tuple[str, ...]] = {}
+    for table in shape.tables:
+        for name in (table.name, *table.columns):
+            found[folded(name)] = tuple(dict.fromkeys((*found.get(folded(name), ()), name)))
+    return found
 
 
 def _plainly(tables: Mapping[str, Source]) -> None:

@@ -66,6 +66,15 @@ class Split:
         return found
 
     @cached_property
+    def exact(self) -> dict[bytes, list[int]]:
+        """The tokens without a rest, by their letters."""
+        found, match = dict[bytes, list[int]](), self.pattern.fullmatch
+        for word in self.words:
+            if match(word, self.depth):
+                found.setdefault(word[self.depth :], []).extend(self.of[word])
+        return found
+
+    @cached_property
     def falling(self) -> list[bytes]:
         """All tokens, longest first."""
         return sorted(self.words, key=len, reverse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from decodekit.constraints.sql_joins import NOBODY, attached, called, common, derivable, fits, key_pairs
+from decodekit.constraints.sql_joins import NOBODY, attached, called, derivable, fits, key_pairs, mergeable
 from decodekit.constraints.sql_open import Open, Read, Terminal, name_of
 from decodekit.constraints.sql_operand import COLUMN, OPERANDS, More, Named, Term
 from decodekit.constraints.sql_rules import BACK, Symbol
@@ -21,7 +21,7 @@ class Table(Open):
         return ("(",) if self._derives(names, scope) else ()
 
     def _derives(self, names: Names, scope: Scope) -> bool:
-        return derivable(scope) and (names.keys is None or not scope.sources)
+        return derivable(scope) and (names.keys is None or not (scope.sources or scope.pend))
 
     def words(self, names: Names, scope: Scope, symbol: Symbol) -> tuple[str, ...]:
         """Tables and CTEs."""
@@ -73,7 +73,8 @@ class TableAlias(Open):
             return Read(("tablename",), scope) if self.terminals(names, scope, symbol) else None
         name = name_of(terminal)
         if name is not None and (names.aliases == "any" or symbol == "tablename"):
-            fitting = scope.cur is not None and self._fits(names, scope, name)
+            other = names.aliases == "declared" and name in names.tables  # else one table would be called as another
+            fitting = scope.cur is not None and not other and self._fits(names, scope, name)
             return Read((), scope._replace(cur=scope.cur._replace(name=name))) if fitting and scope.cur else None
         return Read((), scope, False) if self.optional(names, scope, symbol) else None
 
@@ -108,12 +109,12 @@ class Using(Open):
 
     def words(self, names: Names, scope: Scope, symbol: Symbol) -> tuple[str, ...]:
         """Those in both."""
-        return common(scope)
+        return mergeable(names, scope)
 
     def take(self, names: Names, scope: Scope, symbol: Symbol, terminal: Terminal) -> Read | None:
         """It is one column from now on."""
         name = name_of(terminal)
-        if name is None or name not in common(scope):
+        if name is None or name not in mergeable(names, scope):
             return None
         new = scope.sources[-1]
         new = new._replace(hidden=new.hidden | {name})

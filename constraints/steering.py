@@ -4,20 +4,23 @@ What is left of a text is measured in the tokens that its shortest completion ta
 completion that measure falls by one with each token, so there is always a token that still fits: no dead end, and no
 text is cut off.
 
-Two ways, by what an engine can say. *Exact*: its machine knows the shortest completion of every state (`closing` of
+Three ways, by what an engine can say. *Exact*: its machine knows the shortest completion of every state (`closing` of
 an automaton); each token is weighed by the state it leads to, and the text stays free to its last token. *Along*: a
 cursor knows a completion, and going along it leaves the rest of it. The text is free while that, and the jump that one
 token can add to it (`jump`), fit. Nearer to the end, few allowed tokens are tried one by one; where many are allowed
 (within a string), only what opens and closes nothing, and the completion, may follow. A schema in which one token
-moves the end by more than `jump` tokens, or plain text by more than one, can then still be cut off.
+moves the end by more than `jump` tokens, or plain text by more than one, can then still be cut off. *Weighed*: several
+completions of each state are known, and along each of them the rest of it stays one of those (`ways`, for SQL). Each
+token is weighed by the shortest of them after it, so nothing is cut off; a text that only just fits may be refused.
 """
 
 from __future__ import annotations
 
 import re
 from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +41,16 @@ KNOWN: Final = 4096
 _STRUCTURE: Final = re.compile(rb"""[\x00-\x1f"'\\{}\[\](),:;<>]""")
 
 
+class Weighed(Protocol):
+    """A compiled constraint that knows several ways to the end of a state, along which some way always goes on."""
+
+    def ways(self, state: Any) -> Iterator[bytes]:
+        """Texts that complete a state."""
+
+    def twins(self, state: Any, ids: Iterable[int]) -> Iterator[tuple[int, Any]]:
+        """Allowed tokens, each with a state from which the end is at most as near as from where it leads, or None."""
+
+
 class Steering:
     """The end of one compiled constraint's texts. ends: tokens that an end of text takes, 0 or 1.
 
@@ -47,6 +60,7 @@ class Steering:
     def __init__(self, compiled: Compiled, ends: int) -> None:
         self._compiled, self._vocabulary, self._ends = compiled, compiled.vocabulary, ends
         self._machine: Any = getattr(compiled, "distances", None)  # an automaton beside the engine, or the engine's own
+        self._ways: Any = getattr(compiled, "ways", None)
         self._states: dict[Any, int] = {}
         self._masks: OrderedDict[tuple[Any, int], Bits] = OrderedDict()
         start = compiled.start()
@@ -64,14 +78,18 @@ class Steering:
         """Least tokens that complete the text, an end of text included."""
         if self._machine is not None:
             return self._to(self._machine.state_of(cursor))
+        if self._ways is not None:
+            return self._along_ways(self._place(cursor))
         left = closing(cursor)
-        return FAR if left is None else _fewest(left, self._vocabulary) + self._ends
+        return FAR if left is None else fewest(left, self._vocabulary) + self._ends
 
     def mask(self, cursor: Cursor, room: int) -> Bits:
         """The mask where `room` tokens may still be written."""
         bits = cursor.mask()
         if self._machine is not None:
             return self._exact(cursor, bits, room)
+        if self._ways is not None:
+            return self._weighed(self._place(cursor), bits, room)
         left = closing(cursor)
         return bits if left is None or self._free(left, room) else self._near(cursor, bits, left, room)
 
@@ -83,6 +101,11 @@ class Steering:
         if self._machine is not None:
             here = self._machine.state_of(cursor)
             return [ok and self._fits(here, token, room) for ok, token in zip(plain, tokens, strict=True)]
+        if self._ways is not None and not self._far(self._place(cursor), room):
+            good = self._good(self._place(cursor), [t for ok, t in zip(plain, tokens, strict=True) if ok], room)
+            return [ok and token in good for ok, token in zip(plain, tokens, strict=True)]
+        if self._ways is not None:
+            return plain
         left = closing(cursor)
         if left is None or self._free(left, room):
             return plain
@@ -98,7 +121,7 @@ class Steering:
         )  # a bound that costs nothing: a token is a byte at least
         if most + self._ends + self._jump < room:
             return True
-        return _fewest(left, self._vocabulary) + self._ends + self._jump < room
+        return fewest(left, self._vocabulary) + self._ends + self._jump < room
 
     def _near(self, cursor: Cursor, bits: Bits, left: bytes, room: int) -> Bits:
         """What may be written where the end is near: what goes along `left`; of few tokens those after which the end
@@ -114,7 +137,7 @@ class Steering:
         ids = tokens_of(bits, len(self._vocabulary))
         if len(ids) <= (MANY if text is not None else SOME):
             flags[[token for token in ids.tolist() if self._after(cursor, token) <= room - 1]] = True
-        elif _fewest(left, self._vocabulary) + 1 + self._ends <= room - 1:
+        elif fewest(left, self._vocabulary) + 1 + self._ends <= room - 1:
             flags[: len(self._vocabulary)] |= self._plain
         out: Bits = np.packbits(flags, bitorder="little").view(np.uint32) & bits
         out.flags.writeable = False
@@ -141,15 +164,57 @@ class Steering:
         known = self._vocabulary.by_bytes
         heads = [left[:width] for width in range(1, min(len(left), self._vocabulary.longest) + 1)]
         heads = [head for head in heads if head in known]
-        fit = [head for head in heads if _fewest(left[len(head) :], self._vocabulary) + self._ends <= room - 1]
+        fit = [head for head in heads if fewest(left[len(head) :], self._vocabulary) + self._ends <= room - 1]
         return fit or heads
+
+    # --- by several ways to the end ---------------------------------------------------------------------------------
+
+    def _place(self, cursor: Any) -> Any:
+        return cursor.place()
+
+    def _along_ways(self, state: Any) -> int:
+        """The least tokens of the ways that are known from a state."""
+        if state not in self._states:
+            if len(self._states) >= 16 * KNOWN:
+                self._states.clear()
+            least = min((fewest(text, self._vocabulary) for text in self._ways(state)), default=FAR)
+            self._states[state] = min(FAR, least + self._ends)
+        return self._states[state]
+
+    def _far(self, state: Any, room: int) -> bool:
+        """Whether no token can move the end too far away."""
+        return self._along_ways(state) + self._jump < room
+
+    def _weighed(self, state: Any, bits: Bits, room: int) -> Bits:
+        """Of the allowed tokens those after which one of the known ways to the end still fits."""
+        if self._far(state, room):
+            return bits
+        key = (state, room)
+        found = self._masks.get(key)
+        if found is None:
+            flags = np.zeros(32 * len(bits), dtype=np.bool_)
+            flags[list(self._good(state, tokens_of(bits, len(self._vocabulary)).tolist(), room))] = True
+            found = self._masks[key] = self._packed(flags)
+        return found
+
+    def _good(self, state: Any, tokens: list[int], room: int) -> set[int]:
+        """Of allowed tokens those after which the end still fits."""
+        twins = cast("Weighed", self._compiled).twins(state, tokens)
+        return {token for token, twin in twins if twin is not None and self._along_ways(twin) <= room - 1}
+
+    def _packed(self, flags: npt.NDArray[np.bool_]) -> Bits:
+        while len(self._masks) >= MASKS:
+            self._masks.popitem(last=False)
+        packed: Bits = np.packbits(flags, bitorder="little").view(np.uint32)
+        packed.flags.writeable = False
+        return packed
 
     # --- exact -------------------------------------------------------------------------------------------------------
 
     def _to(self, state: Any) -> int:
         if state not in self._states:
             left = self._machine.closing(state)
-            self._states[state] = FAR if left is None else _fewest(left, self._vocabulary) + self._ends
+            self._states[state] = FAR if left is None else fewest(left, self._vocabulary) + self._ends
         return self._states[state]
 
     def _fits(self, state: Any, token: int, room: int) -> bool:
@@ -182,7 +247,7 @@ def closing(cursor: Cursor) -> bytes | None:
     return found
 
 
-def _fewest(text: bytes, vocabulary: Vocabulary) -> int:
+def fewest(text: bytes, vocabulary: Vocabulary) -> int:
     """The least tokens that spell `text`; :data:`FAR` where none do."""
     memory: OrderedDict[bytes, int] = vocabulary.engines.setdefault("fewest", OrderedDict())
     if text not in memory:

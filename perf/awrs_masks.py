@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 import decodekit as dk
+from decodekit.compare.task import LARGE_SQL
 from decodekit.kit import Run
 from decodekit.models.load import load
 from decodekit.plugins.awrs import Awrs
@@ -42,7 +43,7 @@ TEXTS: dict[str, tuple[Callable[[], Any], str]] = {
         json.dumps({"name": "Ada Park", "age": 36, "tags": ["a", "bc"]}, separators=(",", ":")),
     ),
     "sql": (
-        lambda: dk.sql(schema="CREATE TABLE singer (name TEXT, age INTEGER, country TEXT);"),
+        lambda: dk.sql(schema="CREATE TABLE singer (name TEXT, age INTEGER, country TEXT);", **LARGE_SQL),
         "SELECT name, count(*) FROM singer WHERE age > 36 AND country = 'France' GROUP BY name",
     ),
     "smiles": (lambda: dk.smiles(), "CC(=O)Oc1ccccc1C(=O)O"),

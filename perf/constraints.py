@@ -23,6 +23,7 @@ import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, LogitsProcessor
 
 import decodekit as dk
+from decodekit.compare.task import LARGE_SQL
 from decodekit.constraints.cursor import tokens_of
 from decodekit.constraints.engines.llguidance import HEAD, tokenizer_of
 from decodekit.constraints.vocabulary import Vocabulary, vocabulary_of
@@ -85,7 +86,10 @@ TEXTS: dict[str, tuple[Any, str]] = {
     ),
     "canonical": (dk.canonical(), "the quick brown fox jumps"),
     "all_of": (dk.all_of((dk.regex("[a-z ]{3,60}"), dk.regex(".*fox.*"))), "the quick brown fox"),
-    "sql": (dk.sql("CREATE TABLE singer (name TEXT, age INTEGER);"), "SELECT name FROM singer WHERE age > 36"),
+    "sql": (
+        dk.sql("CREATE TABLE singer (name TEXT, age INTEGER);", **LARGE_SQL),
+        "SELECT name FROM singer WHERE age > 36",
+    ),
 }
 
 

@@ -10,6 +10,7 @@ import statistics
 import torch
 
 import decodekit as dk
+from decodekit.compare.task import LARGE_SQL
 from decodekit.models.zoo.data import DATABASES, JSON_SCHEMAS, json_examples, sql_examples
 from perf.bench import save
 
@@ -23,7 +24,12 @@ def constrained(model: str, strategy: str) -> tuple[dict[str, object], list[str]
     texts: list[str] = []
     for name, database in DATABASES.items():
         prompts = [example.prompt for example in asked if example.kind == name]
-        limits = {"constraint": dk.sql(schema=database.ddl), "seed": SEED, "max_tokens": 80, "trace": False}
+        limits = {
+            "constraint": dk.sql(schema=database.ddl, **LARGE_SQL),
+            "seed": SEED,
+            "max_tokens": 80,
+            "trace": False,
+        }
         found = dk.generate(model, prompts, strategy=strategy, **limits)
         cost = found[0].cost  # of the whole call
         checks, masks, tokens = checks + cost.checks, masks + cost.masks, tokens + cost.tokens

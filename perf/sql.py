@@ -21,6 +21,7 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
+from decodekit.compare.task import LARGE_SQL
 from decodekit.constraints.sql import Sql
 from decodekit.constraints.vocabulary import Vocabulary, vocabulary_of
 from perf.bench import save
@@ -75,11 +76,12 @@ def measure(
 ) -> Any:
     """One engine on one vocabulary."""
     compile_s, made = list[float](), dict[str, Any]()
-    made["warm-up"] = Sql(next(iter(ddl.values())), engine=engine).compile(vocabulary)
+    large: Any = LARGE_SQL if engine == "own" else {"case": "any"}
+    made["warm-up"] = Sql(next(iter(ddl.values())), engine=engine, **large).compile(vocabulary)
     walked(made["warm-up"], tokenizer.encode("SELECT "))
     for name, schema in ddl.items():
         begin = time.process_time()
-        made[name] = Sql(schema, engine=engine).compile(vocabulary)
+        made[name] = Sql(schema, engine=engine, **large).compile(vocabulary)
         compile_s.append(time.process_time() - begin)
     new, warm, checks, held = list[float](), list[float](), list[float](), 0
     for turn in range(2):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sqlite3
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 from decodekit import registry
 from decodekit.errors import DataWarning, OptionError
@@ -43,6 +43,10 @@ class Task(Protocol):
 
     # Optional: aggregate(rows) -> {name: figure}, what all answers of a strategy (rows of the result file) are worth
     # together where no mean over items says it. The report gives it below the table.
+
+
+LARGE_SQL: Final[Mapping[str, Any]] = {"aliases": "any", "case": "any", "space": "any"}
+"""The large language of `sql`, in which tasks have been measured from the start: results stay comparable."""
 
 
 def constraint(kind: str, /, *args: Any, **options: Any) -> Any:

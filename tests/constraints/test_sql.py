@@ -26,6 +26,8 @@ CREATE TABLE "order" ("group" INTEGER, "unit price" REAL, "it""s" TEXT, key TEXT
 CREATE TABLE T_1 (count INTEGER, not_done TEXT, "1st" TEXT, T_1 TEXT);
 CREATE VIEW cheap AS SELECT count AS c FROM T_1;
 """
+FULL: dict[str, Any] = {"aliases": "any", "case": "any", "space": "any"}
+"""The large language."""
 LEGAL = """
 SELECT * FROM pets
 SELECT name FROM owners
@@ -171,13 +173,13 @@ LETTERS = Vocabulary(tuple(bytes([i]) for i in range(256)))
 @pytest.mark.parametrize("text", LEGAL.strip().split("\n"))
 def test_legal_statements_can_be_written(text: str) -> None:
     assert Sql(DDL).judge(text)
-    assert reads(Sql(DDL).compile(LETTERS), LETTERS, text)
+    assert reads(Sql(DDL, **FULL).compile(LETTERS), LETTERS, text)
     assert Sql(DDL).value(text) == text
 
 
 @pytest.mark.parametrize("text", ILLEGAL.strip().split("\n"))
 def test_other_statements_cannot_be_written(text: str) -> None:
-    assert not reads(Sql(DDL).compile(LETTERS), LETTERS, text)
+    assert not reads(Sql(DDL, **FULL).compile(LETTERS), LETTERS, text)
 
 
 @pytest.mark.parametrize(
@@ -189,10 +191,11 @@ def test_the_judge_takes_nothing_but_one_select(text: str) -> None:
     assert Sql(DDL).value("SELECT name FROM") is None
 
 
+@pytest.mark.parametrize("options", [{}, FULL], ids=["default", "large"])
 @pytest.mark.parametrize("ddl", [DDL, ODD])
-def test_every_walk_compiles_in_sqlite(ddl: str, tools: ModuleType) -> None:
+def test_every_walk_compiles_in_sqlite(ddl: str, options: dict[str, Any], tools: ModuleType) -> None:
     vocabulary = vocabulary_of(tools.small_tokenizer(), 400, (1,))
-    compiled, shape = Sql(ddl).compile(vocabulary), from_ddl(ddl)
+    compiled, shape = Sql(ddl, **options).compile(vocabulary), from_ddl(ddl)
     for seed in range(120):
         cursor, ids = tools.walk(compiled, seed, vocabulary, 10 + seed // 2, 0.1)
         rest = cursor.closing()
@@ -202,7 +205,7 @@ def test_every_walk_compiles_in_sqlite(ddl: str, tools: ModuleType) -> None:
 
 
 def test_names_that_need_quotes() -> None:
-    compiled = Sql(ODD).compile(LETTERS)
+    compiled = Sql(ODD, **FULL).compile(LETTERS)
     for text in (
         'SELECT "group", "unit price" FROM "order" WHERE "it""s" = \'x\' AND "order"."group" > 1',
         "SELECT distinct_id, key FROM \"order\" WHERE größe = 'a'".replace("größe", '"größe"'),

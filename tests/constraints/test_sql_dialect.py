@@ -33,6 +33,8 @@ INSERT INTO pets VALUES (1, 'Rex', 'dog', 7, 1), (2, 'Mia', 'cat', 2, 2);
 
 WRITE: dict[str, Any] = {"write": True}
 KEYS: dict[str, Any] = {"joins": "keys"}
+FULL: dict[str, Any] = {"aliases": "any", "case": "any", "space": "any"}
+"""The large language."""
 
 
 def reach(machine: SqlMachine, text: str) -> State | None:
@@ -63,7 +65,7 @@ def whole(machine: SqlMachine, text: str) -> bool:
     ],
 )
 def test_what_can_still_become_a_statement_is_taken_and_completed(text: str) -> None:
-    machine, shape = Sql(DDL).machine(), from_ddl(DDL)
+    machine, shape = Sql(DDL, **FULL).machine(), from_ddl(DDL)
     state = machine.first()
     for at, byte in enumerate(text.encode()):
         after = machine.step(state, byte)
@@ -99,13 +101,13 @@ def test_what_can_still_become_a_statement_is_taken_and_completed(text: str) -> 
     ],
 )
 def test_a_name_needs_a_table(good: str, bad: str) -> None:
-    machine = Sql(DDL).machine()
+    machine = Sql(DDL, **FULL).machine()
     assert reach(machine, good) is not None
     assert reach(machine, bad) is None
 
 
 def test_lengths_are_bounded() -> None:
-    machine = Sql(DDL, max_string=5, max_space=2, max_name=8).machine()
+    machine = Sql(DDL, space="any", max_string=5, max_space=2, max_name=8).machine()
     assert reach(machine, "SELECT name  FROM pets WHERE name = 'ab''éé") is not None
     assert reach(machine, "SELECT name FROM pets WHERE name = 'abcdef") is None
     assert reach(machine, "SELECT name   ") is None
@@ -129,7 +131,9 @@ def test_lengths_are_bounded() -> None:
         (KEYS, "SELECT city FROM pets AS p JOIN owners ON p.owner_id = owners.id", "SELECT age FROM pets CROSS "),
         (KEYS, "SELECT 1 FROM owners LEFT JOIN pets ON owners.id = pets.owner_id AND 1", "SELECT 1 FROM owners JOIN o"),
         (KEYS, "SELECT 1 FROM pets JOIN owners ON owners.id = pets.owner_id", "SELECT 1 FROM old JOIN "),
-        (KEYS, "SELECT city, age FROM pets NATURAL JOIN owners", "SELECT city FROM pets JOIN owners;"),
+        (KEYS, "SELECT 1 FROM owners JOIN pets ON pets.owner_id = owners.id", "SELECT city FROM pets JOIN owners;"),
+        (KEYS, "SELECT 1 FROM pets JOIN owners ON owners.id = pets.owner_id", "SELECT city, age FROM pets NATURAL"),
+        (KEYS, "SELECT city FROM owners", "SELECT city, age FROM pets JOIN owners USING"),
         ({}, "SELECT 1", "DELETE"),
         (WRITE, "DELETE FROM pets WHERE age > 3", "DELETE FROM old"),
         (WRITE, "UPDATE pets SET age = age + 1, name = 'a' WHERE id = 1;", "UPDATE pets SET age = 1, age"),
@@ -165,10 +169,11 @@ def test_walks_with_options(tools: ModuleType) -> None:
         {"aliases": "none"},
         {"values": "occurring", "types": "sensible"},
     ]
+    variants += [{**FULL, **options} for options in variants]
     for options in variants:
         sql = Sql(DDL + ROWS, **options)
         compiled, shape = sql.compile(vocabulary), sql.shape()
-        for seed in range(25):
+        for seed in range(20):
             cursor, ids = tools.walk(compiled, seed, vocabulary, 10 + seed, 0.1)
             rest = cursor.closing()
             text = (vocabulary.text(ids) + (rest or b"")).decode()
@@ -176,13 +181,31 @@ def test_walks_with_options(tools: ModuleType) -> None:
             assert shape.explains(text, sql.write), text
 
 
-def test_masks_are_checks(tools: ModuleType) -> None:
+@pytest.mark.parametrize("options", [{}, FULL], ids=["default", "large"])
+def test_masks_are_checks(options: dict[str, Any], tools: ModuleType) -> None:
     small = vocabulary_of(tools.small_tokenizer(), 400, (1,))
-    words = [b"select", b" SELECT", b"name,", b"'abc", b"'abc' ", b'"abc"', b" AS x FROM", b"foo.", b"x).", b"\xc3"]
+    words = [
+        b"select",
+        b" SELECT",
+        b"name,",
+        b"'abc",
+        b"'abc' ",
+        b'"abc"',
+        b" AS x FROM",
+        b"foo.",
+        b"x).",
+        b"\xc3",
+        b"SEL",
+        b" FR",
+        b"\n  ",
+    ]
     many = [form % i for form in (b"ab%d(", b"q%d", b"'%d,", b" %d.", b'"%d"', b"\xa9%d'") for i in range(60)]
     tokens = tuple(dict.fromkeys([*small.tokens, *words, *many]))
     vocabulary = Vocabulary(tokens)
-    compiled, rng = Sql(DDL + ROWS, write=True, max_string=9, max_name=9).compile(vocabulary), random.Random(0)
+    compiled, rng = (
+        Sql(DDL + ROWS, write=True, max_string=9, max_name=9, **options).compile(vocabulary),
+        random.Random(0),
+    )
     for _ in range(12):
         cursor = compiled.start()
         for _ in range(25):
@@ -225,7 +248,7 @@ def test_the_small_grammar_stays_for_those_who_ask() -> None:
         cursor.advance(byte)
     assert cursor.is_complete()
     assert not cursor.allows(ord(";"))
-    with pytest.raises(ConstraintError, match="knows none of the options aliases, values, types, joins"):
+    with pytest.raises(ConstraintError, match="knows none of the options aliases, space, values, types, joins"):
         Sql(DDL, engine="llguidance", write=True)
 
 
@@ -237,7 +260,7 @@ def test_an_engine_of_sqlalchemy(tmp_path: Path) -> None:
     sql = Sql(database=engine, values="occurring", write=True)
     assert sql.spoken() == "sqlite"
     assert [table.name for table in sql.shape().tables] == ["owners", "pets", "old"]
-    assert whole(sql.machine(), "SELECT p.name FROM pets p JOIN owners o ON o.id = p.owner_id WHERE city = 'Oslo'")
+    assert whole(sql.machine(), "SELECT name FROM pets AS p WHERE p.species = 'cat'")
     assert reach(sql.machine(), "DELETE FROM old") is None
     engine.dispose()
 
@@ -247,7 +270,7 @@ def test_gold_queries_of_real_questions(data: Path) -> None:
     ddl = json.loads((folder / "schemas.sql.json").read_text(encoding="utf-8"))
     lines = (folder / "dev.jsonl").read_text(encoding="utf-8").splitlines()
     gold = sorted({(one["db_id"], one["query"]) for one in map(json.loads, lines)})
-    machines, rng = {name: Sql(text).machine() for name, text in ddl.items()}, random.Random(0)
+    machines, rng = {name: Sql(text, **FULL).machine() for name, text in ddl.items()}, random.Random(0)
     refused = 0
     for name, query in gold:
         machine = machines[name]
@@ -263,12 +286,18 @@ def test_gold_queries_of_real_questions(data: Path) -> None:
     assert refused > 200
 
 
-def test_masks_are_checks_on_a_real_vocabulary(data: Path, tools: ModuleType) -> None:
+@pytest.mark.parametrize("options", [{}, FULL], ids=["default", "large"])
+def test_masks_are_checks_on_a_real_vocabulary(options: dict[str, Any], data: Path, tools: ModuleType) -> None:
     tokenizer = tools.real_tokenizer(data / "tok-gpt2")
     vocabulary = vocabulary_of(tokenizer, len(tokenizer), ())
-    compiled = Sql(DDL).compile(vocabulary)
+    compiled = Sql(DDL, **options).compile(vocabulary)
     assert isinstance(compiled, SqlStates)
-    for text in ("", "SELECT name", "SELECT name FROM pets WHERE name = '", 'SELECT name FROM pets p WHERE name = "n'):
+    for text in (
+        "",
+        "SELECT name",
+        "SELECT name FROM pets WHERE name = '",
+        'SELECT name FROM pets AS p WHERE name = "n',
+    ):
         state = compiled.machine.leap(compiled.machine.first(), text.encode())
         mask = np.zeros(len(vocabulary), dtype=bool)
         mask[tokens_of(compiled.mask_of(state), len(vocabulary))] = True

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from decodekit.compare.task import Item, constraint
+from decodekit.compare.task import LARGE_SQL, Item, constraint
 from decodekit.models.zoo import data, scoring
 from decodekit.registry import plugin
 
@@ -59,7 +59,7 @@ class Sql:
 
     def items(self) -> list[Item]:
         """`limit` questions with the constraint of their database."""
-        limits = {name: constraint("sql", base.ddl) for name, base in data.DATABASES.items()}
+        limits = {name: constraint("sql", base.ddl, **LARGE_SQL) for name, base in data.DATABASES.items()}
         found = data.sql_examples(self.split, self.limit, self.seed)
         return [Item(f"{n}", one.prompt, limits[one.kind], one, 80, one.kind) for n, one in enumerate(found)]
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import sqlglot
 from pydantic import Field
 
-from decodekit.compare.task import Item, constraint, first, lines, same_rows, texts
+from decodekit.compare.task import LARGE_SQL, Item, constraint, first, lines, same_rows, texts
 from decodekit.errors import OptionError
 from decodekit.registry import plugin
 
@@ -51,7 +51,7 @@ class TextToSql:
             if self.databases is not None and name not in self.databases:
                 continue
             if name not in limits:
-                limits[name] = constraint("sql", schemas[name])
+                limits[name] = constraint("sql", schemas[name], **LARGE_SQL)
             prompt = f"{schemas[name].strip()}\n-- {row['question']}\n"
             found.append(Item(str(row.get("id", number)), prompt, limits[name], row, self.most, name))
         return first(found, self.limit)
