@@ -26,6 +26,7 @@ from decodekit.testing.harness import kit_for, rows_for, run
 from decodekit.testing.oracle import FALSE_ALARM, Z_ALARM, Language, Laws, chi_square, enumerate_law, z_score
 from decodekit.testing.tables import TableModel
 from decodekit.testing.toy import ToyConstraint
+from decodekit.warping import Settled
 
 V, MOST = 6, 4
 TARGET = TableModel(vocab=V, seed=31, scale=1.5)
@@ -313,7 +314,7 @@ def test_truncating_the_model_is_an_option_and_says_so(peaked: tuple[TableModel,
 
 def processed(chain: str, prompt: list[int], text: list[int]) -> torch.Tensor:
     """[V] what exits and look-ahead are judged by."""
-    kit, _ = kit_for(["sample", chain], TARGET, constraint=TRAPS)
+    kit, _ = kit_for(["sample", chain], TARGET, constraint=TOY)
     rows = rows_for([[*prompt, *text]], max_tokens=3)
     rows.start[:] = len(prompt)
     ask = Proposal(rows.n[:, None], torch.full((1, 1), NONE))
@@ -323,11 +324,33 @@ def processed(chain: str, prompt: list[int], text: list[int]) -> torch.Tensor:
 @pytest.mark.parametrize("text", [[], [5], [1, 5], [4, 4]])
 def test_the_processed_target_is_the_definition(text: list[int]) -> None:
     for chain in CHAINS:
-        due, _ = defined(chain, [1, 2], text, TRAPS)
+        due, _ = defined(chain, [1, 2], text, TOY)
         assert torch.equal(processed(chain, [1, 2], text), due)
     kept = top_k(dict(enumerate(TARGET.logits([1, 2, *text]).tolist())), 2)
     raw = processed("top_k(2, within='model')", [1, 2], text)
-    assert set((raw > -torch.inf).nonzero()[:, 0].tolist()) == {v for v in kept if v in TRAPS.allowed(text)}
+    assert set((raw > -torch.inf).nonzero()[:, 0].tolist()) == {v for v in kept if v in TOY.allowed(text)}
+
+
+def test_a_settled_constraint_answers_what_is_left_and_asks_for_the_rest() -> None:
+    kit, _ = kit_for(["sample"], TARGET, constraint=TOY)
+    rows = rows_for([[1, 2], [3]], max_tokens=6)
+    assert kit.constraint is not None
+    at = rows.n[:, None] + torch.arange(2)
+    rows.write(at, torch.full_like(at, V - 1), torch.ones_like(at, dtype=torch.bool))
+    inner = kit.constraint.mask(rows, at)  # [R, 2, V]
+    left = inner & (torch.arange(V) % 2 == 1)
+    settled = Settled(kit.constraint, at, torch.zeros(2, 2, V).masked_fill(~left, -torch.inf))
+    everything = torch.arange(V).expand(2, V)
+    assert not torch.equal(left, inner)
+    assert torch.equal(settled.mask(rows, at), left)
+    for k in range(2):
+        assert torch.equal(settled.mask(rows, at[:, k : k + 1].clone())[:, 0], left[:, k])
+        assert torch.equal(settled.admits(rows, at[:, k], everything), left[:, k])
+    after = at[:, -1:] + 1
+    assert torch.equal(settled.mask(rows, after), kit.constraint.mask(rows, after))
+    assert torch.equal(settled.admits(rows, after[:, 0], everything), kit.constraint.mask(rows, after)[:, 0])
+    assert not hasattr(settled, "narrow")
+    assert settled.patience == 0
 
 
 class Ending:

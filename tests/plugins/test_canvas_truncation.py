@@ -8,9 +8,23 @@ from collections.abc import Callable, Sequence
 import pytest
 import torch
 
+import decodekit as dk
 from decodekit.testing.harness import run
 from decodekit.testing.oracle import FALSE_ALARM, Z_ALARM, chi_square, z_score
-from tests.plugins.test_canvas_constraints import MODEL, RULES, TOY, Choose, T, V, accepted, law_of, stop_of, surest
+from decodekit.testing.tables import TableModel
+from tests.plugins.test_canvas_constraints import (
+    LETTERS,
+    MODEL,
+    RULES,
+    TOY,
+    Choose,
+    T,
+    V,
+    accepted,
+    law_of,
+    stop_of,
+    surest,
+)
 
 Canvas = Sequence[int | None]
 Cells = dict[int, list[float]]
@@ -148,3 +162,15 @@ def test_no_warper_causes_a_dead_end(rule: str, cut: str) -> None:
         spec = rule.format(s=drawn) + " | " + cut
         out = run(spec, MODEL, [[1], [2, 3]], constraint=TOY, max_tokens=T, samples=4, seed=3)
         assert {row.reason for row in out.rows} <= {"eos", "length"}, spec
+
+
+def test_the_best_tokens_of_the_cells_need_not_be_a_text() -> None:
+    """ "a" first and "c" second may each be the most probable, though "ac" is no text: some text is written even so."""
+    options = ["aa", "ab", "bc"]
+    for seed in range(25):
+        model = TableModel(vocab=8, masked=True, seed=seed, eos=(0,), scale=0.5, tokenizer=LETTERS)
+        for spec in ("threshold(tau=0.0) | top_k(1)", "threshold(tau=0.0, sample=True) | top_k(1)"):
+            out = run(spec, model, [[1]], constraint=dk.choice(options), max_tokens=2, samples=2)
+            for row in out.rows:
+                assert row.reason != "dead end"
+                assert LETTERS.text(row.tokens[row.start :]).decode() in options
