@@ -82,7 +82,7 @@ class SqlStates(States):
         begun = state[2] if state[1] == WORD else ""
         for token in ids:
             text = tokens[token]
-            after = self.next(state, token)
+            after = self.machine.leap(state, text) if text else None
             if after is None or any(way.startswith(text) for way in ways):
                 yield token, after
                 continue
