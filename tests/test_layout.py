@@ -63,7 +63,7 @@ def test_who_imports_whom(path: Path) -> None:
 @pytest.mark.parametrize("path", modules(), ids=dotted)
 def test_files_stay_readable(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 300
+    assert len(text.splitlines()) <= 500
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
