@@ -88,7 +88,7 @@ def test_copies_are_refused() -> None:
 @pytest.mark.parametrize("name", ["do_sample", "num_return_sequences", "max_new_tokens", "temperature", "top_p"])
 def test_names_of_other_libraries_are_answered(name: str) -> None:
     with pytest.raises(OptionError, match=rf"generation has no option '{name}'; (it is|the strategy)") as refused:
-        dk.Decoder(MODEL, **{name: 1})
+        dk.Decoder(MODEL, **{name: 1})  # type: ignore[arg-type]
     said = str(refused.value).rpartition(": ")[2]  # the way out works as it stands
     how: dict[str, Any] = eval(f"dict({said})")
     assert dk.generate(MODEL, [1, 2], **{"max_tokens": 3, "seed": 1, **how}).tokens

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import decodekit as dk
-from decodekit.constraints.cursor import tokens_of
+from decodekit.constraints.cursor import Cursor, tokens_of
 from decodekit.constraints.sql import Sql
 from decodekit.constraints.sql_closing import SqlMachine
 from decodekit.constraints.sql_masks import SqlStates
@@ -112,8 +112,16 @@ def test_the_small_grammar_has_the_case_that_is_asked_for() -> None:
         ({"case": "any"}, "SELECT name From Singer", True),
     ):
         cursor = Sql(DDL, engine="llguidance", **options).compile(letters).start()  # type: ignore[arg-type]
-        read = all(cursor.allows(byte) and cursor.advance(byte) is None for byte in text.encode())
-        assert (read and cursor.is_complete()) is fits, text
+        assert (reads(cursor, text) and cursor.is_complete()) is fits, text
+
+
+def reads(cursor: Cursor, text: str) -> bool:
+    """Whether `cursor`, over a token for each byte, can be led along all of `text`."""
+    for byte in text.encode():
+        if not cursor.allows(byte):
+            return False
+        cursor.advance(byte)
+    return True
 
 
 def vocabulary_of_bytes() -> Any:
