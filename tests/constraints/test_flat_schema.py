@@ -22,7 +22,19 @@ from decodekit.kit import Run
 from decodekit.lattice import Cells, Lattice, Sums
 from decodekit.testing.tables import TableModel
 
-TEXTS = [b"", *(bytes([byte]) for byte in range(32, 127)), b'"a"', b'":', b",", b"true", b"null", b'"}', b"12", b""]
+TEXTS = [
+    b"",
+    b"\n",
+    *(bytes([byte]) for byte in range(32, 127)),
+    b'"a"',
+    b'":',
+    b",",
+    b"true",
+    b"null",
+    b'"}',
+    b"12",
+    b"",
+]
 MODEL = TableModel(vocab=5, masked=True, eos=(0,), tokenizer=Vocabulary(tuple(TEXTS)))
 MODEL.vocab = len(TEXTS)
 

@@ -103,7 +103,9 @@ def test_no_json_is_cut_off(strategy: str) -> None:
 
 
 def test_with_room_enough_nothing_changes() -> None:
-    made = dk.Decoder("zoo:base", "sample", dk.json_schema(SCHEMA))
+    made = dk.Decoder(
+        "zoo:base", "sample", dk.json_schema(SCHEMA, whitespace="compact")
+    )  # which ends in time by itself
     prompt = "A record of Ada as JSON:\n"
     free, steered = (made.generate(prompt, max_tokens=120, in_time=yes, seed=2) for yes in (False, True))
     assert free.finish == "eos"

@@ -226,8 +226,8 @@ def test_no_text_is_cut_off(name: Any, strategy: str) -> None:
 def test_exact_indentation_takes_the_machine_and_a_model_may_write_any_style() -> None:
     assert isinstance(JsonSchema(CLOSED, 2).compile(BYTES), JsonStates)
     assert not isinstance(JsonSchema(CLOSED).compile(BYTES), JsonStates)
-    rule = JsonSchema({"type": "array", "items": INNER, "minItems": 2}, 4)
-    out = dk.generate("zoo:base", "A record:\n", strategy="sample", constraint=rule, seed=1, in_time=True)
+    rule = JsonSchema({**INNER, "required": ["x", "y"]}, 4, digits=2)
+    out = dk.generate("zoo:base", "A record:\n", strategy="sample", constraint=rule, seed=1)
     assert out.text == json.dumps(out.value, indent=4)
     for refused in (9, -1, True, "\t", "wide"):
         with pytest.raises(OptionError, match="whitespace"):
