@@ -18,11 +18,11 @@ from transformers import AutoTokenizer
 import decodekit as dk
 from decodekit import noise, walk
 from decodekit.about import form
-from decodekit.estimators import mean
 from decodekit.kit import Run
 from decodekit.plugins.awrs import Awrs, Weight
 from decodekit.roles import Choice, Proposal
 from decodekit.rows import NONE
+from decodekit.stopped import mean
 from decodekit.testing.oracle import rows_of
 from decodekit.testing.single import Fixed
 from decodekit.testing.tables import TableModel
