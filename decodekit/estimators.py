@@ -30,7 +30,7 @@ token is the best of the masked law under the same noise, which is the first all
 `replay`     A replay is a sequence of independent draws from p. It stops when it has drawn M different tokens; n
              refusals and a accepts, a < m, were among its draws. The draws to come are independent of those, and which
              allowed token is drawn first is independent of how many refusals come before it. So the mean is
-             E[(m - 1) / (m - 1 + n + N)], N the refusals before m - a further accepts of chance Z each (:func:`mean`).
+             E[(m - 1) / (m - 1 + n + N)], N those before m - a more accepts of chance Z (:mod:`decodekit.stopped`).
              It is near Z only while n Z is small; plain Z would be biased (an enumeration in the tests shows it).
 `two_loops`  No mean is taken. The weight is the one that both loops would have counted to the end, read off the mask
              and the keys of both orders.
@@ -48,12 +48,13 @@ from typing import Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from decodekit.stopped import mean
+
 EXACT: Final = 2
 """Asked for in place of an order: the exact mass."""
 MASKED: Final = -2
 """In place of a place: the token is the best of the masked law."""
 _RUN: Final = 64  # refusals in a row from which on their repetitions are drawn as an array
-_STEP: Final = 0.25  # of the trapezoid rule in :func:`mean`: its error is about exp(-pi^2 / step), 1e-17
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,24 +259,6 @@ class _Run:
         with np.errstate(divide="ignore", over="ignore"):
             again = np.floor(np.log(1.0 - self._rng.random(len(self._gaps))) / self._gaps)
         return self._length, float(self._length + again.sum())
-
-
-def mean(n: float, accepts: int, missing: int, logz: float) -> float:
-    """The log of E[(m - 1) / (m - 1 + n + N)], m = `accepts`, N the refusals before `missing` accepts, of chance Z.
-
-    With c = m - 1 + n, 1 / (c + N) is the integral of exp(-(c + N) s) over s > 0, and E[exp(-N s)] is
-    (Z / (1 - (1 - Z) exp(-s)))^missing. In y = log s the integrand is analytic in a strip and falls off exponentially
-    at both ends: the trapezoid rule is exact to rounding. All in logarithms, for Z down to exp(-1e5).
-    """
-    c = n + accepts - 1
-    if logz >= 0.0 or c == math.inf:
-        return log((accepts - 1) / c)
-    refused = log(-math.expm1(logz))
-    y = np.arange(min(-math.log(c), logz - refused) - 40.0, math.log(800.0 / c), _STEP)
-    s = np.exp(np.maximum(y, -690.0))
-    odds = refused - logz + y + np.log(-np.expm1(-s) / s)  # log of (1 - Z) (1 - exp(-s)) / Z
-    terms = y - c * s - missing * np.logaddexp(0.0, odds)
-    return math.log(_STEP * (accepts - 1)) + float(np.logaddexp.reduce(terms))
 
 
 def _with_replacement(

@@ -169,8 +169,8 @@ def fetches() -> Iterator[list[int]]:
 def main() -> None:
     torch.set_num_threads(1)
     if sys.argv[1:] == ["long"]:
-        rows = [row for vocab in (100_256, 262_144) for z in (1e-4, 1e-6, 1e-9) for row in long_walks(vocab, z)]
-        save("awrs_long", 0, rows, "one constrained step, allowed tokens improbable; constraints cost next to nothing")
+        walks = [row for vocab in (100_256, 262_144) for z in (1e-4, 1e-6, 1e-9) for row in long_walks(vocab, z)]
+        save("awrs_long", 0, walks, "one constrained step, allowed tokens improbable; constraints cost next to nothing")
         return
     table = list[dict[str, object]]()
     for name, (exponent, every, start) in ROWS.items():

@@ -19,7 +19,8 @@ from decodekit.noise import Salt
 from decodekit.registry import plugin
 from decodekit.roles import Choice, Constraint, Proposal, Scorer
 from decodekit.rows import NONE, Rows
-from decodekit.walk import Seeker, search
+from decodekit.seeking import Seeker
+from decodekit.walk import search
 
 Weight = Literal["auto", "replay", "recursive", "two_loops", "head", "exact", "none"]
 

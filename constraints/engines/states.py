@@ -154,9 +154,7 @@ class States:
         return found
 
     def end_of(self, state: Hashable) -> bytes | None:
-        """A text that completes a state, None where none was found: remembered, for a search that meets its bound is
-        long, and it would be made again for every check at that place.
-        """
+        """A text that completes a state, None where none was found; remembered, for a search in vain is long."""
         if state not in self._ends:
             ask = getattr(self.machine, "ending", None)
             self._ends[state] = closing(self.machine, state) if ask is None else ask(state)

@@ -18,11 +18,11 @@ from transformers import AutoTokenizer
 import decodekit as dk
 from decodekit import noise, walk
 from decodekit.about import form
-from decodekit.estimators import mean
 from decodekit.kit import Run
 from decodekit.plugins.awrs import Awrs, Weight
 from decodekit.roles import Choice, Proposal
 from decodekit.rows import NONE
+from decodekit.stopped import mean
 from decodekit.testing.oracle import rows_of
 from decodekit.testing.single import Fixed
 from decodekit.testing.tables import TableModel
@@ -160,8 +160,8 @@ def test_nothing_is_allowed(kind: type[Fixed], weight: Weight, fetched: list[int
 def test_an_end_of_long_walks_has_the_mass_exactly() -> None:
     """Where many are refused and Z is tiny, the weight of the default is Z up to a little, that of "recursive" is Z."""
     logits, ok = rare(1e-9, 4)
-    for weight, off in (("recursive", 1e-9), ("auto", 1e-3)):
-        choice = decide(Awrs(weight=weight), logits, Measured(ok))
+    for selector, off in ((Awrs(weight="recursive"), 1e-9), (Awrs(), 1e-3)):
+        choice = decide(selector, logits, Measured(ok))
         assert choice.logw is not None
         assert float((choice.logw - math.log(1e-9)).abs().max()) < off
 
@@ -365,7 +365,7 @@ def test_json_under_a_vocabulary_of_100k(data: Path, z: float, fetched: list[int
         pytest.skip("tok-cl100k is not among the real data")
     tokenizer = AutoTokenizer.from_pretrained(data / "tok-cl100k")
     model = SimpleNamespace(name="large", vocab=len(tokenizer), tokenizer=tokenizer, eos=(), device=torch.device("cpu"))
-    run: Any = Run(model=model, open=lambda what: model, eos=())  # type: ignore[arg-type]
+    run: Any = Run(model=model, open=lambda what: model, eos=())
     kinds = ({"type": "string"}, {"type": "integer"}, {"type": "boolean"})
     schema = {"type": "object", "properties": dict(zip("abc", kinds, strict=True)), "required": ["a", "b", "c"]}
     rows = rows_of([[0], [0], [0]])
