@@ -51,10 +51,9 @@ def hf(
         seed: of the noise field; None draws one from torch's global generator, so that `set_seed` decides.
         streamer: as for `generate`, which does not hand its own on to a callable.
 
-    Temperature, top-k, top-p, penalties and the like are set as usual: in `generate` or its generation config. With a
-    constraint they act on what it allows, so that none of them can leave nothing of it; but for a leading temperature
-    or repetition penalty that needs the mask of every step, also for the 50 tokens that transformers keeps with
-    sampling unless told otherwise: `top_k=0` spares it.
+    Temperature, top-k, top-p and the like are set as usual: in `generate` or its generation config. With a constraint
+    they act on what it allows. Truncation, also to the 50 tokens that transformers keeps unless `top_k=0` is given, then
+    needs the mask of every step.
     """
     return HFGenerate(strategy, constraint, tokenizer, seed, streamer)
 
@@ -175,15 +174,13 @@ def _warpers(padded: _Padded, processors: Any) -> tuple[_Processors, ...]:
     from transformers.generation import logits_process
 
     simple = tuple(getattr(logits_process, name) for name in _POINTWISE)
-    count = 0
-    while count < len(processors) and isinstance(processors[count], simple):
-        count += 1
+    count = next((i for i, one in enumerate(processors) if not isinstance(one, simple)), len(processors))
     parts = (type(processors)(processors[:count]), True), (type(processors)(processors[count:]), False)
     return tuple(_Processors(padded, part, pointwise) for part, pointwise in parts if len(part))
 
 
 class _Processors:
-    """Warper: a list of transformers' logits processors. pointwise: see :class:`decodekit.roles.Warper`."""
+    """Warper: a list of transformers' logits processors."""
 
     def __init__(self, padded: _Padded, processors: Any, pointwise: bool) -> None:
         self._padded, self._processors, self.pointwise = padded, processors, pointwise

@@ -100,11 +100,7 @@ def enumerate_law(
             t[m] = warping.warped(late, one, mine, inside[m : m + 1])[0, 0].softmax(-1)
         return mass, t
 
-    def step_mass(texts: list[Text]) -> Tensor:
-        mass, t = restricted(texts)
-        return mass * t
-
-    joint = _grow(step_mass, horizon, eos)
+    joint = _grow(lambda texts: torch.mul(*restricted(texts)), horizon, eos)
     evidence = sum(p for text, p in joint.items() if text[-1:] != (NONE,))
     posterior = {text: p / evidence for text, p in joint.items() if text[-1:] != (NONE,)} if evidence else {}
     return Laws(_grow(law, horizon, eos), _grow(lambda texts: restricted(texts)[1], horizon, eos), posterior, evidence)

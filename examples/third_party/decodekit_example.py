@@ -41,7 +41,7 @@ class Epsilon:
         return logits.masked_fill(~(likely | best), -torch.inf)
 
 
-@plugin(role="selector", keeps="approximate", needs=("constraint",), gives=("randomness",))
+@plugin(role="selector", keeps="approximate", needs=("constraint",), gives=("randomness", "distribution"))
 class Blind:
     """Draw each token uniformly from what the constraint allows, whatever the model says: what a grammar alone gives.
 

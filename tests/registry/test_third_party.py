@@ -23,7 +23,9 @@ strategy = parse("epsilon(0.3) | blind")
 assert str(strategy) == "epsilon(epsilon=0.3) | blind", str(strategy)
 toy = ToyConstraint(seed=3)
 found = run("blind", TableModel(), [[1]], constraint=toy, samples=20, max_tokens=5)
-for text in found.texts:
+kept = run(strategy, TableModel(), [[1]], constraint=toy, samples=20, max_tokens=5)  # among what epsilon leaves of it
+assert len(set(kept.texts)) < len(set(found.texts))
+for text in [*found.texts, *kept.texts]:
     for j, token in enumerate(text):
         assert token in toy.allowed(text[:j])
 assert len(set(found.texts)) > 3
