@@ -77,7 +77,7 @@ class Layout:
 
 def levels(schema: Any) -> int | None:
     """A bound of how many objects and arrays are within each other in a value of `schema`; None where none is found."""
-    return _Levels(schema).of(schema, ())
+    return _Levels(schema).of(schema)
 
 
 class _Levels:
@@ -85,31 +85,40 @@ class _Levels:
 
     def __init__(self, document: Any) -> None:
         self._document = document
+        # By reference, each looked at once: definitions that name each other have exponentially many paths. One that is
+        # met while it is looked at has no bound, and neither has what led back to it.
+        self._targets: dict[str, int | None] = {}
 
-    def of(self, schema: Any, through: tuple[str, ...]) -> int | None:
-        """through: the references on the way here; one that comes back to itself has no bound."""
+    def of(self, schema: Any) -> int | None:
+        """The bound of one part."""
         if not isinstance(schema, dict):
             return None if schema else 0
         if "$ref" in schema:  # early drafts ignore what stands beside it
-            return self._target(schema["$ref"], through)
+            return self._target(schema["$ref"])
         if "enum" in schema or "const" in schema:
             return max(map(_depth, schema.get("enum", [schema.get("const")])), default=0)
-        bounds = [self._own(schema, through)]
-        bounds += [self.of(part, through) for part in schema.get("allOf", ())]
+        bounds = [self._own(schema)]
+        bounds += [self.of(part) for part in schema.get("allOf", ())]
         for word in ("anyOf", "oneOf"):
             if word in schema:
-                bounds.append(_most(self.of(part, through) for part in schema[word]))
+                bounds.append(_most(self.of(part) for part in schema[word]))
         return min((bound for bound in bounds if bound is not None), default=None)
 
-    def _target(self, to: str, through: tuple[str, ...]) -> int | None:
-        if to in through or not to.startswith("#"):
+    def _target(self, to: str) -> int | None:
+        if to not in self._targets:
+            self._targets[to] = None
+            self._targets[to] = self._found(to)
+        return self._targets[to]
+
+    def _found(self, to: str) -> int | None:
+        if to != "#" and not to.startswith("#/"):
             return None
         here = self._document
-        for step in [step.replace("~1", "/").replace("~0", "~") for step in to[1:].split("/")[1:]]:
+        for step in [step.replace("~1", "/").replace("~0", "~") for step in to.split("/")[1:]]:
             here = here.get(step) if isinstance(here, dict) else None
-        return None if here is None else self.of(here, (*through, to))
+        return None if here is None else self.of(here)
 
-    def _own(self, schema: dict[str, Any], through: tuple[str, ...]) -> int | None:
+    def _own(self, schema: dict[str, Any]) -> int | None:
         kinds = schema.get("type", ("object", "array"))
         kinds = {kinds} if isinstance(kinds, str) else set(kinds)
         inside: list[Any] = []
@@ -123,13 +132,17 @@ class _Levels:
             inside += [schema.get("additionalItems", True)] if isinstance(items, list) else []
         if not kinds & {"object", "array"}:
             return 0
-        found = _most(self.of(part, through) for part in inside)
+        found = _most(self.of(part) for part in inside)
         return None if found is None else found + 1
 
 
 def _most(bounds: Any) -> int | None:
-    found = list(bounds)
-    return None if None in found else max(found, default=0)
+    most = 0
+    for bound in bounds:
+        if bound is None:
+            return None
+        most = max(most, bound)
+    return most
 
 
 def _depth(value: Any) -> int:

@@ -52,8 +52,8 @@ def hf(
         streamer: as for `generate`, which does not hand its own on to a callable.
 
     Temperature, top-k, top-p and the like are set as usual: in `generate` or its generation config. With a constraint
-    they act on what it allows. Truncation, also to the 50 tokens that transformers keeps unless `top_k=0` is given, then
-    needs the mask of every step.
+    they act on what it allows. Truncation, also to the 50 tokens that transformers keeps unless `top_k=0` is given,
+    then needs the mask of every step.
     """
     return HFGenerate(strategy, constraint, tokenizer, seed, streamer)
 

@@ -60,7 +60,8 @@ OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"eos": "x"}, "eos='x' is of type str; give a token id or a list of these"),
     ({"eos": [-1]}, "eos=-1 is refused"),
     ({"max_token": 3}, "generation has no option 'max_token'; did you mean 'max_tokens'\\?"),
-    ({"temperature": 3}, "generation has no option 'temperature'; there are max_tokens, stop, seed"),
+    ({"temperature": 3}, "generation has no option 'temperature'; it is a part of the strategy: strategy='temp"),
+    ({"heat": 3}, "generation has no option 'heat'; there are max_tokens, stop, seed"),
 ]
 
 

@@ -262,3 +262,14 @@ def test_exact_indentation_takes_the_machine_and_a_model_may_write_any_style() -
 def test_levels_of_a_schema(schema: Any, bound: int | None) -> None:
     assert levels(schema) == bound
     assert Layout.of("flexible", schema).levels == (LEVELS if bound is None else max(bound, 1))
+
+
+def test_definitions_that_all_name_each_other_are_looked_at_once() -> None:
+    """Along their paths there would be more than 20! of them to look at."""
+    names = [f"d{i}" for i in range(24)]
+    every = {name: {"$ref": f"#/$defs/{name}"} for name in names}
+    closed = {"type": "object", "properties": every, "additionalProperties": False}
+    assert levels({"$ref": "#/$defs/d0", "$defs": dict.fromkeys(names, closed)}) is None
+    chain = {f"d{i}": {"type": "array", "items": {"$ref": f"#/$defs/d{i + 1}"}} for i in range(23)}
+    assert levels({"$ref": "#/$defs/d0", "$defs": {**chain, "d23": {"type": "integer"}}}) == 23
+    assert levels({"type": "array", "items": {"$ref": "#anchor"}}) is None

@@ -65,7 +65,7 @@ def setting(seed: int, constrained: bool | None = None) -> Setting:
 def go(s: Setting, parts: Sequence[Any], prompts: Sequence[int] | None = None) -> Outcome:
     index = range(len(s.prompts)) if prompts is None else prompts
     return run(
-        [*parts, *s.warpers],
+        [*parts, *acting(s.warpers, "greedy" not in parts)],
         s.model,
         [s.prompts[i] for i in index],
         constraint=s.toy,
@@ -73,6 +73,11 @@ def go(s: Setting, parts: Sequence[Any], prompts: Sequence[int] | None = None) -
         seed=s.seed,
         samples=s.samples,
     )
+
+
+def acting(warpers: Sequence[str], draws: bool) -> list[str]:
+    """Those that change something: under a selector that takes the best token, what never changes it is refused."""
+    return [one for one in warpers if draws or one.startswith("repetition_penalty")]
 
 
 def facts(row: Retired) -> tuple[list[int], str, float]:

@@ -44,7 +44,8 @@ def test_a_tree_changes_nothing_but_the_number_of_passes(seed: int) -> None:
     selector = luck.choice(["greedy", "sample", "mask", "awrs"] if with_toy else ["greedy", "sample"])
     prompts = [[luck.randrange(vocab) for _ in range(luck.randint(1, 7))] for _ in range(luck.randint(1, 4))]
     most = [luck.randint(1, 14) for _ in prompts]
-    rest = [selector, *luck.sample(WARPERS, luck.randint(0, 3))]
+    warpers = luck.sample(WARPERS, luck.randint(0, 3))
+    rest = [selector, *acting(warpers, selector != "greedy")]
     options: dict[str, Any] = {"constraint": toy if with_toy else None, "max_tokens": most, "seed": seed, "samples": 2}
     plain = run(rest, model, prompts, **options)
     tree = run([Tree(draft, **luck.choice(SHAPES)), *rest], model, prompts, **options)

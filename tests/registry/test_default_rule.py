@@ -61,8 +61,9 @@ def test_the_rule(spec: Any, causal: str, masked: str | None, constraints: tuple
 def test_weights_come_first(spec: str) -> None:
     for draws in (False, True):
         assert chosen(spec, CAUSAL, (TOY,), draws) == "mask"
+    who = spec.partition("(")[0]
     with pytest.raises(
-        CompositionError, match=r"^smc asks for mask \(the default selector here\), which needs a constraint: "
+        CompositionError, match=rf"^{who} asks for mask \(the default selector here\), which needs a constraint: "
     ):
         compose(spec, CAUSAL)
     if "retained" not in spec:  # which writes from left to right
