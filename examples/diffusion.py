@@ -15,7 +15,7 @@ RULES = (
     "ete(sample=True)",
     "ete(explore=3, gap=12, sample=True)",
     "ete(max_rounds=6, sample=True)",
-    "wino(block=16)",
+    "wino(block=16, sample=True)",
 )
 
 

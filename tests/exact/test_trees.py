@@ -22,6 +22,7 @@ from decodekit.testing.oracle import FALSE_ALARM, chi_square, enumerate_law
 from decodekit.testing.readers import build
 from decodekit.testing.tables import TableModel
 from decodekit.testing.toy import ToyConstraint
+from tests.exact.test_equal import acting
 
 WARPERS = ["temperature(0.6)", "top_k(3)", "top_p(0.8)", "min_p(0.15)", "repetition_penalty(1.7)"]
 SHAPES: list[dict[str, Any]] = [
