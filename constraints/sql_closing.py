@@ -99,9 +99,10 @@ def _tails(lexer: Lexer, state: State) -> Iterator[tuple[bytes, Place]]:
             tails += [b".", b"_", b"_.", *(b"%d" % i for i in range(10))]
     elif mode == QUOTED:
         offer = place.offer(lexer.names)
-        names = [name for name in offer.quoted if name.startswith(a)]
-        tails = [name[len(a) :].replace(b'"', b'""') + end for name in names for end in (b'"', b'".')] + [b'"', b'x"']
-        tails = [b"."] if b else tails
+        begun = a + b'"' if b else a  # after one quote a second one goes on with the name
+        rests = [name[len(begun) :].replace(b'"', b'""') for name in offer.quoted if name.startswith(begun)]
+        tails = [rest + end for rest in [*rests, b""] for end in (b'"', b'".')]
+        tails = [b".", *(b'"' + tail for tail in tails)] if b else [*tails, b'x"']
     elif mode == VALUE:
         values = sorted(lexer.values_of(place) or (), key=lambda text: (len(text), text))
         tails = [text[len(a) :].replace(b"'", b"''") + b"'" for text in values if text.startswith(a)]

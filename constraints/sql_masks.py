@@ -24,7 +24,7 @@ from decodekit.constraints.sql_lexer import NOBODY, Lexer
 from decodekit.constraints.sql_literals import DTEXT, GAP, QUOTED, TEXT, WORD, State
 from decodekit.constraints.sql_open import chain
 from decodekit.constraints.sql_split import FIRST, Split, Tail, divided
-from decodekit.constraints.steering import fewest
+from decodekit.constraints.steering import FAR, fewest
 from decodekit.constraints.vocabulary import Vocabulary
 
 SMALL: Final = 12
@@ -69,28 +69,49 @@ class SqlStates(States):
             most = max(most, fewest(join.encode(), self.vocabulary))
         return 16 + most * (2 if names.keys is None else max(2, len(names.tables)))
 
-    def twins(self, state: State, ids: Iterable[int]) -> Iterator[tuple[int, State | None]]:
-        """Allowed tokens, each with a state that the end is as far from as from where the token leads, or further.
+    def twins(self, state: State, ids: Iterable[int]) -> Iterator[tuple[int, State | None, int]]:
+        """Allowed tokens, each with a state, and how much further at most the end is from where the token leads.
 
-        Letters do not move the end within a text, nor in a new name that means nothing yet. Tokens that write a new
-        name and what follows it lead to as many places as there are names: None, unless they begin a known way.
+        Letters do not move the end within a text, nor in a new name that means nothing yet, but for what it takes to
+        repeat the name where its table comes. Tokens that write a new name and what follows it lead to as many places
+        as there are names: None, unless they begin a known way.
         """
         place, tokens = state[0], self.vocabulary.tokens
         ways = list(self.ways(state))
         offer = place.offer(self.machine.names)
         loose = state[1] in (GAP, WORD) and (offer.loose or offer.loose_qualifier)
         begun = state[2] if state[1] == WORD else ""
+        known = dict[int, int]()  # by the tokens of a name
         for token in ids:
             text = tokens[token]
             after = self.machine.leap(state, text) if text else None
             if after is None or any(way.startswith(text) for way in ways):
-                yield token, after
+                yield token, after, 0
                 continue
             found = _NAMED.match(text) if loose else None
             if found is not None and (begun + found[1].decode()).lower() not in offer.plain:
-                yield token, None
-            else:
-                yield token, _typical(self.machine, after)
+                yield token, None, 0
+                continue
+            twin, more = _typical(self.machine, after), 0
+            if twin[2] == NOBODY != after[2]:
+                size = self._spelled(begun) + self._spelled(after[2][len(begun) :])
+                if size not in known:
+                    known[size] = self._repeated(twin, size)
+                more = known[size]
+            yield token, twin, more
+
+    def _spelled(self, letters: str) -> int:
+        """Tokens that spell some letters; of one token most often, which is not worth remembering."""
+        text = letters.encode()
+        return 1 if text in self.vocabulary.by_bytes else fewest(text, self.vocabulary)
+
+    def _repeated(self, twin: State, size: int) -> int:
+        """How much longer ways from a state become where :data:`NOBODY` is a name of `size` tokens."""
+        ways = list(self.ways(twin))
+        least = min((fewest(way, self.vocabulary) for way in ways), default=FAR)
+        parts = [way.split(NOBODY.encode()) for way in ways]
+        sizes = (sum(fewest(part, self.vocabulary) for part in way) + size * (len(way) - 1) for way in parts)
+        return max(0, min(sizes, default=FAR) - least)
 
     def mark(self, state: Any, flags: npt.NDArray[np.bool_]) -> None:
         """Set the `flags` of what is allowed, by a walk that splits what nothing depends on."""

@@ -47,8 +47,10 @@ class Weighed(Protocol):
     def ways(self, state: Any) -> Iterator[bytes]:
         """Texts that complete a state."""
 
-    def twins(self, state: Any, ids: Iterable[int]) -> Iterator[tuple[int, Any]]:
-        """Allowed tokens, each with a state from which the end is at most as near as from where it leads, or None."""
+    def twins(self, state: Any, ids: Iterable[int]) -> Iterator[tuple[int, Any, int]]:
+        """Allowed tokens, each with a state (or None), and tokens by which the end may be further from where it leads
+        than from that state.
+        """
 
 
 class Steering:
@@ -200,7 +202,7 @@ class Steering:
     def _good(self, state: Any, tokens: list[int], room: int) -> set[int]:
         """Of allowed tokens those after which the end still fits."""
         twins = cast("Weighed", self._compiled).twins(state, tokens)
-        return {token for token, twin in twins if twin is not None and self._along_ways(twin) <= room - 1}
+        return {token for token, twin, more in twins if twin is not None and self._along_ways(twin) + more <= room - 1}
 
     def _packed(self, flags: npt.NDArray[np.bool_]) -> Bits:
         while len(self._masks) >= MASKS:

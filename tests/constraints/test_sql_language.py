@@ -16,7 +16,7 @@ from decodekit.constraints.cursor import Cursor, tokens_of
 from decodekit.constraints.sql import Sql
 from decodekit.constraints.sql_closing import SqlMachine
 from decodekit.constraints.sql_masks import SqlStates
-from decodekit.constraints.steering import Steering
+from decodekit.constraints.steering import FAR, Steering, fewest
 from decodekit.constraints.vocabulary import Vocabulary, vocabulary_of
 from decodekit.models.zoo import data as zoo_data
 
@@ -234,3 +234,38 @@ def test_gold_queries_in_the_default_language(data: Path) -> None:
     }
     assert held["any"] == len(gold)
     assert 0 < held["schema"] < len(gold)
+
+
+ODD = 'CREATE TABLE t ("a""b" TEXT, "a b" TEXT, n INTEGER); CREATE TABLE "o""n" (n INTEGER);'
+
+
+@pytest.mark.parametrize("begun", ['SELECT "a"', 'SELECT n FROM "o"', 'SELECT "o"', 'SELECT "a" ', 'SELECT n AS "x"'])
+def test_a_quote_within_a_name_is_a_way_to_its_end(begun: str) -> None:
+    """After one quote of a name that has one, the second may be all that can follow."""
+    machine = Sql(ODD, aliases="any").machine()
+    for size in range(len("SELECT"), len(begun) + 1):
+        state = machine.leap(machine.first(), begun[:size].encode())
+        if state is None:
+            assert begun.endswith('" ')  # no column is called "a"
+            continue
+        rest = machine.ending(state)
+        assert rest is not None, begun[:size]
+        assert whole(machine, begun[:size] + rest.decode())
+
+
+@pytest.mark.parametrize("begun", ["SELECT zqxjkvwzqxjkvw", "SELECT zqxjkv.n FROM (SELECT zqxjkvwzqxjkvw"])
+def test_a_name_that_must_come_again_is_weighed(begun: str, tools: ModuleType) -> None:
+    """No allowed token leads further from the end than steering takes it to lead."""
+    vocabulary = vocabulary_of(tools.small_tokenizer(), 400, (1,))
+    compiled = Sql(ODD, aliases="any").compile(vocabulary)
+    assert isinstance(compiled, SqlStates)
+    steering, cursor = Steering(compiled, 1), compiled.start()
+    for token in vocabulary.spell(begun.encode()) or ():
+        cursor.advance(token)
+    state: Any = cursor.place()
+    for token, twin, more in compiled.twins(state, tokens_of(cursor.mask(), len(vocabulary)).tolist()):
+        after = cursor.fork()
+        after.advance(token)
+        if twin is not None:
+            bound = min((fewest(way, vocabulary) for way in compiled.ways(twin)), default=FAR) + 1 + more
+            assert steering.distance(after) <= bound, vocabulary.tokens[token]
