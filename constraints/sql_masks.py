@@ -46,6 +46,24 @@ class Loose(NamedTuple):
     special: frozenset[bytes]
 
 
+class NewQuoted(NamedTuple):
+    """A new name in quotes. begun: of it so far, `size` tokens. after: stands for the state after any more of it.
+    longest: characters it may have. starts: what names that mean something begin with, in lower case.
+    """
+
+    begun: bytes
+    after: State
+    size: int
+    longest: int
+    starts: frozenset[bytes]
+
+    def reads(self, text: bytes) -> bool:
+        """Whether an allowed token goes on with it, or ends it, and it means nothing that is known."""
+        name = self.begun + text.partition(b'"')[0]
+        plain = name.isascii() and len(name) < self.longest
+        return plain and name.lower() not in self.starts and name != self.begun
+
+
 class SqlStates(States):
     """The SQL machine compiled for one vocabulary."""
 
@@ -82,8 +100,15 @@ class SqlStates(States):
         loose = state[1] in (GAP, WORD) and (offer.loose or offer.loose_qualifier)
         begun = state[2] if state[1] == WORD else ""
         known = dict[int, int]()  # by the tokens of a name
+        quoted = self._new_in_quotes(state)
         for token in ids:
             text = tokens[token]
+            if quoted is not None and quoted.reads(text) and not any(way.startswith(text) for way in ways):
+                size = quoted.size + self._spelled(text) if b'"' not in text else -1
+                if size not in known:
+                    known[size] = self._repeated(quoted.after, size)
+                yield token, quoted.after if size >= 0 else None, known[size]
+                continue
             after = self.machine.leap(state, text) if text else None
             if after is None or any(way.startswith(text) for way in ways):
                 yield token, after, 0
@@ -94,15 +119,25 @@ class SqlStates(States):
                 continue
             twin, more = _typical(self.machine, after), 0
             if twin[2] == NOBODY != after[2]:
-                size = self._spelled(begun) + self._spelled(after[2][len(begun) :])
+                size = self._spelled(begun.encode()) + self._spelled(after[2][len(begun) :].encode())
                 if size not in known:
                     known[size] = self._repeated(twin, size)
                 more = known[size]
             yield token, twin, more
 
-    def _spelled(self, letters: str) -> int:
+    def _new_in_quotes(self, state: State) -> NewQuoted | None:
+        """A name in quotes that is being read, where it may be new."""
+        place, mode, a, closed = state
+        offer = place.offer(self.machine.names)
+        if mode != QUOTED or closed or not offer.loose:
+            return None
+        names = {name.encode() for name in (*offer.words, *offer.qualifiers, *meant(self.machine, state))}
+        starts = frozenset(name[:size] for name in names.union(offer.quoted) for size in range(1, len(name) + 1))
+        after = (place, QUOTED, NOBODY.encode(), 0)
+        return NewQuoted(a, after, self._spelled(a) if a else 0, self.machine.name, starts)
+
+    def _spelled(self, text: bytes) -> int:
         """Tokens that spell some letters; of one token most often, which is not worth remembering."""
-        text = letters.encode()
         return 1 if text in self.vocabulary.by_bytes else fewest(text, self.vocabulary)
 
     def _repeated(self, twin: State, size: int) -> int:
@@ -218,9 +253,26 @@ def _typical(machine: Lexer, state: State) -> State:
     if mode == WORD:
         offer = place.offer(machine.names)
         known = any(word.startswith(a) for word, _ in offer.begins.get(a[0], ()))
-        if (offer.loose or offer.loose_qualifier) and not known:
+        if (offer.loose or offer.loose_qualifier) and not known and not _means(machine, state, a):
             return (place, WORD, NOBODY, 0)
     return state
+
+
+def _means(machine: Lexer, state: State, word: str) -> bool:
+    """Whether a whole word has a meaning where new names may stand, so that none of them may be the same."""
+    special, whole = _special(machine, state), word.lower().encode()
+    at = bisect_left(special, whole)
+    return at < len(special) and special[at] == whole
+
+
+def _special(machine: Lexer, state: State) -> list[bytes]:
+    """The words that mean something where new names may stand: in lower case, sorted, made once."""
+    place = state[0]
+    if place.special is None:
+        offer = place.offer(machine.names)
+        known = KEYWORDS.union(offer.words, offer.qualifiers, meant(machine, state))
+        place.special = sorted(word.encode() for word in known)
+    return place.special
 
 
 def loosely(machine: Lexer, state: State) -> Loose | None:
@@ -238,10 +290,7 @@ def loosely(machine: Lexer, state: State) -> Loose | None:
     begun = a if mode == WORD else ""
     if len(begun) >= machine.name:
         return None
-    special = place.special
-    if special is None:
-        known = KEYWORDS.union(offer.words, offer.qualifiers, meant(machine, state))
-        special = place.special = sorted(word.encode() for word in known)
+    special = _special(machine, state)
     start = begun.lower().encode()
     low, high = bisect_left(special, start), bisect_left(special, start + b"\xff") if start else len(special)
     rests = frozenset(word[len(start) :] for word in special[low:high])

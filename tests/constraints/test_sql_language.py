@@ -269,3 +269,27 @@ def test_a_name_that_must_come_again_is_weighed(begun: str, tools: ModuleType) -
         if twin is not None:
             bound = min((fewest(way, vocabulary) for way in compiled.ways(twin)), default=FAR) + 1 + more
             assert steering.distance(after) <= bound, vocabulary.tokens[token]
+
+
+@pytest.mark.parametrize(
+    "begun", ['WITH "', 'WITH "ab', 'SELECT n AS "q', 'WITH "zqxjkvwzqxjkvw', "SELECT n FROM t AS a"]
+)
+def test_new_names_are_weighed_together(begun: str, tools: ModuleType) -> None:
+    """Thousands of letters that may follow lead to few states; and none further from the end than taken."""
+    vocabulary = vocabulary_of(tools.small_tokenizer(), 400, (1,))
+    compiled = Sql(ODD, aliases="any").compile(vocabulary)
+    assert isinstance(compiled, SqlStates)
+    steering, cursor = Steering(compiled, 1), compiled.start()
+    for token in vocabulary.spell(begun.encode()) or ():
+        cursor.advance(token)
+    state: Any = cursor.place()
+    allowed = tokens_of(cursor.mask(), len(vocabulary)).tolist()
+    twins = list(compiled.twins(state, allowed))
+    assert [token for token, _, _ in twins] == allowed
+    assert len({twin for _, twin, _ in twins}) * 4 < len(allowed)
+    for token, twin, more in twins:
+        after = cursor.fork()
+        after.advance(token)
+        if twin is not None:
+            bound = min((fewest(way, vocabulary) for way in compiled.ways(twin)), default=FAR) + 1 + more
+            assert steering.distance(after) <= bound, vocabulary.tokens[token]
