@@ -34,6 +34,9 @@ token is the best of the masked law under the same noise, which is the first all
              It is near Z only while n Z is small; plain Z would be biased (an enumeration in the tests shows it).
 `two_loops`  No mean is taken. The weight is the one that both loops would have counted to the end, read off the mask
              and the keys of both orders.
+
+The same means are taken, in logarithms, where what is left of the mass falls below :data:`LEAST` (a temperature of
+0.001): that is seen from the tokens refused so far, too.
 """
 
 from __future__ import annotations
@@ -54,6 +57,8 @@ EXACT: Final = 2
 """Asked for in place of an order: the exact mass."""
 MASKED: Final = -2
 """In place of a place: the token is the best of the masked law."""
+LEAST: Final = 1e-280
+"""Mass below which counts of draws, which are floats, would overflow."""
 _RUN: Final = 64  # refusals in a row from which on their repetitions are drawn as an array
 
 
@@ -156,6 +161,9 @@ def look(walk: Walk, ahead: int, cap: int | None = None) -> Steps:
         return DEAD if exact.logz == -math.inf else (MASKED, exact.logz)
     if place < 0:
         return DEAD
+    if cap is None and walk.tails()[place] < LEAST:
+        exact = yield from _exact(walk)
+        return place, exact.logz
     last = place + ahead if cap is None else min(place + ahead, cap - 1)
     yield 0, last + 1
     tails = walk.tails()
@@ -187,7 +195,7 @@ def two_loops(walk: Walk, second: Walk, known: Callable[[int], int | None]) -> S
         return DEAD
     again, at = 0, 0
     while True:
-        if place == MASKED or at == walk.most:
+        if place == MASKED or at == walk.most or walk.tails()[place] < LEAST:
             exact = yield from _exact(walk)
             if exact.logz == -math.inf:
                 return DEAD
@@ -221,7 +229,7 @@ def replay(walk: Walk, accepts: int, replays: int, cap: int | None, rng: Random)
         run = _Run(walk, walk.most or 0 if place == MASKED else place, rng)
     for _ in range(replays):
         a, n = yield from _with_replacement(walk, accepts, cap, rng, run.start())
-        if (cap is None and 0 < a < accepts) or place == MASKED:
+        if cap is None and (a < accepts or place == MASKED):
             exact = yield from _exact(walk)
             if exact.logz == -math.inf:
                 return DEAD
@@ -244,10 +252,12 @@ class _Run:
     __slots__ = ("_gaps", "_length", "_rng")
 
     def __init__(self, walk: Walk, length: int, rng: Random) -> None:
-        self._length = length if length >= _RUN else 0
+        self._length = 0
         self._gaps: npt.NDArray[np.float64] | None = None
-        if self._length:
-            open_ = np.minimum(walk.tails()[1:length], 1.0)  # what is not refused yet, before each place but the first
+        if length >= _RUN:
+            tails = np.minimum(walk.tails()[:length], 1.0)  # what is not refused yet, before each place
+            self._length = int(np.count_nonzero(tails >= LEAST))
+            open_ = tails[1 : self._length]
             with np.errstate(divide="ignore"):  # log(0) where all is open: nothing comes again
                 self._gaps = np.log1p(-open_)
             self._rng = np.random.default_rng(rng.getrandbits(64))
@@ -265,7 +275,7 @@ def _with_replacement(
     walk: Walk, accepts: int, cap: int | None, rng: Random, start: tuple[int, float] = (0, 0)
 ) -> Generator[tuple[int, int], None, tuple[int, float]]:
     """(accepted, refused) draws of one replay. Fewer are accepted than asked for where `cap` refusals came first,
-    where nothing is allowed, and without a cap where `walk.most` different tokens were drawn.
+    where what is left is less than :data:`LEAST`, and without a cap where `walk.most` different tokens were drawn.
 
     start: how many places are behind it, all of them refused, and refused draws up to there.
     """
@@ -279,8 +289,8 @@ def _with_replacement(
             yield 0, place + 1
         fresh = 0.0 if walk.ends_before(place) else walk.tails()[place]
         open_ = seen + fresh  # all that is not a refused token drawn before
-        if open_ <= 0.0:
-            return 0, n
+        if open_ < LEAST:
+            return a, n
         if refusals:  # how often refused tokens come again before anything else does; a count, for 1 - open_ may round
             chance = rng.random() or 5e-324
             again = math.log(chance) / math.log1p(-open_) if open_ < 1.0 else 0.0

@@ -395,3 +395,23 @@ def test_json_under_a_vocabulary_of_100k(data: Path, z: float, fetched: list[int
             assert len(fetched) <= (turn + 1) * (16 if weight == "two_loops" else 8) + 6
         if choice.logw is not None and weight == "recursive" and z < 1e-6:
             torch.testing.assert_close(choice.logw[:, 0], torch.full((3,), math.log(z)).double(), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("weight", "factor"), [("auto", 1.0), ("recursive", 1.0), ("two_loops", 0.5), ("exact", 1.0)])
+@pytest.mark.parametrize("below", [-700.0, -1_000.0, -100_000.0])
+@pytest.mark.parametrize("refused", [1, 80])
+def test_mass_below_the_smallest_float(weight: Weight, factor: float, below: float, refused: int) -> None:
+    """A low temperature leaves what is allowed with a mass that no float holds: no dead end, and the weight is right.
+
+    The refused tokens are as good as certain to come first, so every estimator is at its mean given that.
+    """
+    logits = torch.full((1, 200), below, dtype=torch.float64)
+    logits[0, :refused] = 0.0
+    logits[0, refused:] += torch.linspace(0, 3, 200 - refused, dtype=torch.float64)
+    rule = Fixed([index >= refused for index in range(200)])
+    choice, full = (decide(Awrs(weight=one), logits, rule) for one in (weight, "exact"))
+    assert choice.tokens.tolist() == full.tokens.tolist() != [[NONE]]
+    assert choice.logw is not None
+    mass = float(logits[0, refused:].logsumexp(0) - logits[0].logsumexp(0))
+    expected = mass + math.log(factor if refused == 1 or factor == 1.0 else 1 / (refused + 1))
+    assert float(choice.logw.reshape(-1)[0]) == pytest.approx(expected, abs=1e-6)
