@@ -19,13 +19,13 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from decodekit import noise
-from decodekit.about import form
-from decodekit.kit import Run
+from decodekit.core import noise
+from decodekit.core.bound import Run
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import NONE, Rows
 from decodekit.plugins.awrs import Awrs, Weight
 from decodekit.plugins.mask import Mask
-from decodekit.roles import Proposal
-from decodekit.rows import NONE, Rows
+from decodekit.registry.metadata import form
 from decodekit.testing.oracle import rows_of
 from decodekit.testing.single import Fixed
 from decodekit.testing.tables import TableModel

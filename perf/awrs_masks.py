@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 import decodekit as dk
-from decodekit.compare.task import LARGE_SQL
-from decodekit.kit import Run
+from decodekit.comparison.task import LARGE_SQL
+from decodekit.core.bound import Run
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import NONE
 from decodekit.models.load import load
 from decodekit.plugins.awrs import Awrs
 from decodekit.plugins.mask import Mask
-from decodekit.roles import Proposal
-from decodekit.rows import NONE
 from decodekit.testing.oracle import rows_of
 from decodekit.testing.tables import TableModel
 from perf.bench import save

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 import decodekit as dk
-from decodekit.constraints.predicate import Predicate
+from decodekit.constraints.kinds.predicate import Predicate
 from decodekit.plugins.awrs import Awrs
 from decodekit.plugins.smc import Smc
 from perf.bench import PACKAGES, Timed, paired, ratio, save

@@ -8,12 +8,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from decodekit.core.bound import Run
+from decodekit.core.protocols import Choice, Proposal
+from decodekit.core.rows import NONE, Rows
 from decodekit.errors import OptionError
-from decodekit.kit import Run
-from decodekit.live import Live, live
-from decodekit.registry import plugin
-from decodekit.roles import Choice, Proposal
-from decodekit.rows import NONE, Rows
+from decodekit.registry.declaration import plugin
+from decodekit.scores.running import Live, live
 
 
 @plugin(role="stop", keeps="approximate")

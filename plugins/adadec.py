@@ -9,17 +9,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit import verify
-from decodekit.about import about_of, form, without
+from decodekit.core import selection
+from decodekit.core.bound import Run
+from decodekit.core.intersection import another_constraint
+from decodekit.core.protocols import Choice, Constraint, Proposal, Scorer
+from decodekit.core.rows import NONE, Rows
+from decodekit.core.uncertainty import Reading
+from decodekit.ensembles.routers import Route, router
 from decodekit.errors import CompositionError
-from decodekit.kit import Run
-from decodekit.lookahead import Branches
-from decodekit.product import another_constraint
-from decodekit.registry import plugin
-from decodekit.roles import Choice, Constraint, Proposal, Scorer
-from decodekit.routing import Route, router
-from decodekit.rows import NONE, Rows
-from decodekit.uncertainty import Reading
+from decodekit.registry.declaration import plugin
+from decodekit.registry.metadata import about_of, form, without
+from decodekit.speculation.look_ahead import Branches
 
 _ROLLOUT, _FROM = "adadec.rollout", "adadec.from"
 
@@ -118,15 +118,15 @@ class LookAhead:
         return Proposal(at[:, :width], guess[:, :width], by="look-ahead")
 
     def read(self, rows: Rows, at: Tensor, only: Tensor | None = None) -> Tensor:
-        """[R, K, V]; see :class:`decodekit.roles.Scorer`."""
+        """[R, K, V]; see :class:`decodekit.core.protocols.Scorer`."""
         return self._branches.read(rows, at, only)
 
     def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Choice:
         """The best token, or where it gives pause the one that goes on best."""
-        law = verify.allowed(rows, ask, logits, constraint)
+        law = selection.allowed(rows, ask, logits, constraint)
         best, tokens = law.max(-1)  # [R, K]
         tokens = tokens.masked_fill(best == -torch.inf, NONE)
-        within = verify.reached(tokens, ask)
+        within = selection.reached(tokens, ask)
         pause = within & (tokens != NONE) & self._pauses(rows, ask.at, Reading(law))
         first = pause & (pause.long().cumsum(1) == 1)
         where = first.nonzero()  # [P, 2]

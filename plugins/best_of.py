@@ -8,14 +8,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit import potentials
+from decodekit.core.bound import Run
+from decodekit.core.protocols import Round
+from decodekit.core.rows import NONE, Rows
 from decodekit.errors import CompositionError
-from decodekit.kit import Run
-from decodekit.potentials import Potential
-from decodekit.registry import plugin
-from decodekit.roles import Round
-from decodekit.rows import NONE, Rows
-from decodekit.text import Codec
+from decodekit.particles import potentials
+from decodekit.particles.potentials import Potential
+from decodekit.registry.declaration import plugin
+from decodekit.text.codec import Codec
 
 _LOGP = "best_of.logp"
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from decodekit.canonicality import Canonicality, canonicality_of
+from decodekit.core.bound import Run
+from decodekit.core.protocols import Round
+from decodekit.core.rows import Rows
 from decodekit.errors import CompositionError, ConstraintError
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.roles import Round
-from decodekit.rows import Rows
+from decodekit.registry.declaration import plugin
+from decodekit.text.canonical import Canonicality, canonicality_of
 
 
 @plugin(role="observer", keeps="exact")

@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from decodekit.core.bound import Run
 from decodekit.errors import CompositionError
-from decodekit.kit import Run
 from decodekit.models.canvas_cache import CanvasReader
-from decodekit.models.full import Full
-from decodekit.registry import plugin
+from decodekit.models.full_attention import Full
+from decodekit.registry.declaration import plugin
 
 
 @plugin(

@@ -8,14 +8,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit.canvas import imagined
-from decodekit.drafting import Drafter
+from decodekit.core.bound import Run
+from decodekit.core.cells import imagined
+from decodekit.core.protocols import Scorer
+from decodekit.core.rows import NONE, Rows
+from decodekit.core.vocabulary_checks import same_tokens
 from decodekit.errors import CompositionError
-from decodekit.kit import Run
-from decodekit.members import same_tokens
-from decodekit.registry import plugin
-from decodekit.roles import Scorer
-from decodekit.rows import NONE, Rows
+from decodekit.registry.declaration import plugin
+from decodekit.speculation.drafting import Drafter
 
 
 @plugin(
@@ -66,7 +66,7 @@ class CanvasDraft:
 
 
 class Ahead:
-    """A reader of next tokens (:class:`decodekit.roles.Scorer`) that reads several at once from a canvas."""
+    """A reader of next tokens (:class:`decodekit.core.protocols.Scorer`) that reads several at once from a canvas."""
 
     def __init__(self, reader: Scorer, mask: int, context: int | None, every: int, cells: int | None) -> None:
         self._reader, self._mask, self._every, self._cells = reader, mask, every, cells

@@ -10,12 +10,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from decodekit.core.bound import Run
+from decodekit.core.protocols import Proposal, Scorer
+from decodekit.core.rows import NONE, Rows
+from decodekit.core.vocabulary_checks import fitted, same_tokens
 from decodekit.errors import CompositionError
-from decodekit.kit import Run
-from decodekit.members import fitted, same_tokens
-from decodekit.registry import plugin
-from decodekit.roles import Proposal, Scorer
-from decodekit.rows import NONE, Rows
+from decodekit.registry.declaration import plugin
 
 
 @plugin(
@@ -58,7 +58,7 @@ class _Contrast:
         self._readers: WeakKeyDictionary[Rows, Scorer] = WeakKeyDictionary()  # look-ahead has rows of its own
 
     def warp(self, rows: Rows, ask: Proposal, logits: Tensor) -> Tensor:
-        """[R, K, V]; see :class:`decodekit.roles.Warper`."""
+        """[R, K, V]; see :class:`decodekit.core.protocols.Warper`."""
         options = self._options
         asked = (ask.at != NONE).any(1)
         if rows not in self._readers:

@@ -8,12 +8,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit import noise
-from decodekit.about import without
-from decodekit.canvas import Filler, Pick, View, first
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.rows import Rows
+from decodekit.core import noise
+from decodekit.core.bound import Run
+from decodekit.core.rows import Rows
+from decodekit.diffusion.canvas import Filler, Pick, View, first
+from decodekit.registry.declaration import plugin
+from decodekit.registry.metadata import without
 
 _APART = 1 << 32  # positions of one step's noise are this far from those of the next
 

@@ -8,16 +8,16 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit.cost import Cost
-from decodekit.drafting import Drafter
+from decodekit import zoo
+from decodekit.core.bound import Run
+from decodekit.core.cost import Cost
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import NONE, Rows
 from decodekit.errors import CompositionError
-from decodekit.kit import Run
-from decodekit.models import zoo
 from decodekit.models.feature_head import Featured, FeatureHead, FeatureReader, columns, opened
-from decodekit.pacing import Pace, share
-from decodekit.registry import plugin
-from decodekit.roles import Proposal
-from decodekit.rows import NONE, Rows
+from decodekit.registry.declaration import plugin
+from decodekit.speculation.draft_length import Pace, share
+from decodekit.speculation.drafting import Drafter
 
 _ZOO = "zoo:"
 
@@ -100,7 +100,9 @@ class _Guesser(Drafter):
 
 
 class _HeadReader:
-    """The head as a scorer (:class:`decodekit.roles.Scorer`) of the positions from `n` on, asked one after another."""
+    """The head as a scorer (:class:`decodekit.core.protocols.Scorer`) of the positions from `n` on, asked one after
+    another.
+    """
 
     def __init__(self, forward: Featured, head: FeatureHead, window: int, cost: Cost) -> None:
         self._forward, self._head, self._window, self._cost = forward, head, window, cost

@@ -9,17 +9,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit import uncertainty, warping
-from decodekit.about import without
-from decodekit.cost import Cost
+from decodekit.core import uncertainty, warping
+from decodekit.core.bound import Run
+from decodekit.core.cost import Cost
+from decodekit.core.protocols import Proposal, Scorer
+from decodekit.core.rows import NONE, Rows
 from decodekit.errors import CompositionError, OptionError
-from decodekit.kit import Run
-from decodekit.live import Live, live
 from decodekit.models.exits import StagedReader
 from decodekit.models.forward import Forward
-from decodekit.registry import plugin
-from decodekit.roles import Proposal, Scorer
-from decodekit.rows import NONE, Rows
+from decodekit.registry.declaration import plugin
+from decodekit.registry.metadata import without
+from decodekit.scores.running import Live, live
 
 Rule = Literal["gap", "entropy", "cosine", "score", "never"]
 
@@ -39,7 +39,7 @@ class EarlyExit:
     keys and values are always those of the whole model, and the text depends neither on the batch nor on how many
     tokens are read at once.
 
-    Without training for it (`decodekit.models.zoo.depth_recipe exits`) lower layers are rarely certain and right.
+    Without training for it (`training.depth_recipe exits`) lower layers are rarely certain and right.
 
     Args:
         rule: "gap", top-1 minus top-2 probability of at least `threshold`; "entropy", at most `threshold` nats;

@@ -7,10 +7,10 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from decodekit.about import without
-from decodekit.canvas import Filler, Pick, View
-from decodekit.kit import Run
-from decodekit.registry import plugin
+from decodekit.core.bound import Run
+from decodekit.diffusion.canvas import Filler, Pick, View
+from decodekit.registry.declaration import plugin
+from decodekit.registry.metadata import without
 
 
 @plugin(

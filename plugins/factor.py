@@ -7,11 +7,11 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from decodekit import bits
-from decodekit.about import without
-from decodekit.canvas import Filler, Pick, View
-from decodekit.kit import Run
-from decodekit.registry import plugin
+from decodekit.core.bound import Run
+from decodekit.diffusion import information
+from decodekit.diffusion.canvas import Filler, Pick, View
+from decodekit.registry.declaration import plugin
+from decodekit.registry.metadata import without
 
 
 @plugin(
@@ -65,5 +65,5 @@ class Factored(Filler):
         # The condition need not be monotone in n: the largest n counts, and all before it go along.
         good = good.flip(1).cummax(1).values.flip(1) if good.shape[1] else good
         ruled = torch.zeros_like(view.scope).scatter(1, place, good) & view.scope
-        cap = bits.factor_cap(ruled.sum(1), self._factor)
+        cap = information.factor_cap(ruled.sum(1), self._factor)
         return Pick(ruled | view.best, torch.where(ruled, 1, 3), cap=cap)

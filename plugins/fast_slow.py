@@ -8,17 +8,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit import mixing
-from decodekit.about import without
+from decodekit.core.bound import Model, Run
+from decodekit.core.protocols import Round, Scorer
+from decodekit.core.rows import NONE, Rows
+from decodekit.core.uncertainty import Reading
+from decodekit.core.vocabulary_checks import fitted, same_tokens
+from decodekit.ensembles import combiners
+from decodekit.ensembles.routers import Route, Router, entropy_limit, router
 from decodekit.errors import CompositionError, OptionError
-from decodekit.kit import Model, Run
-from decodekit.members import fitted, same_tokens
 from decodekit.models.prompted import Prompted
-from decodekit.registry import plugin
-from decodekit.roles import Round, Scorer
-from decodekit.routing import Route, Router, entropy_limit, router
-from decodekit.rows import NONE, Rows
-from decodekit.uncertainty import Reading
+from decodekit.registry.declaration import plugin
+from decodekit.registry.metadata import without
 
 Combine = Literal["oracle", "contrastive", "interpolate", "proxy", "ensemble", "product", "guidance"]
 
@@ -135,7 +135,7 @@ class Collaboration:
         self._limit = entropy_limit(options.route, options.threshold, options.fitted, "fast_slow")
 
     def read(self, rows: Rows, at: Tensor, only: Tensor | None = None) -> Tensor:
-        """[R, K, V] combined logits; see :class:`decodekit.roles.Scorer`."""
+        """[R, K, V] combined logits; see :class:`decodekit.core.protocols.Scorer`."""
         fast = self._fast.read(rows, at, only)
         reading = Reading(fast)
         asked = self._rule(rows, at, reading) & (at != NONE) & ~rows.done[:, None]
@@ -158,15 +158,15 @@ class Collaboration:
             kit = getattr(self._run, "kit", None)  # whose constraint is the whole one: with an end that is due, too
             constraint = self._run.constraint if kit is None else kit.constraint
             allowed = None if constraint is None else constraint.mask(rows, at)
-            mixed = (mixing.contrastive if options.combine == "contrastive" else _interpolated)(slow, fast, beta)
-            return mixed.masked_fill(~mixing.plausible(slow, options.alpha, allowed), -torch.inf)
+            mixed = (combiners.contrastive if options.combine == "contrastive" else _interpolated)(slow, fast, beta)
+            return mixed.masked_fill(~combiners.plausible(slow, options.alpha, allowed), -torch.inf)
         if options.combine == "proxy":
-            return mixing.proxy(slow, tuned, fast, beta)
+            return combiners.proxy(slow, tuned, fast, beta)
         if options.combine == "ensemble":
-            return mixing.ensemble(fast, slow, options.weight)
+            return combiners.ensemble(fast, slow, options.weight)
         if options.combine == "product":
-            return mixing.product(fast, slow, options.weight)
-        return mixing.guided(fast, slow, options.scale) if options.combine == "guidance" else slow
+            return combiners.product(fast, slow, options.weight)
+        return combiners.guided(fast, slow, options.scale) if options.combine == "guidance" else slow
 
     def round(self, what: Round) -> None:
         """Tell, as positions: where the slow model was asked, and where the token is another than without it.
@@ -198,4 +198,4 @@ class Collaboration:
 
 
 def _interpolated(slow: Tensor, fast: Tensor, beta: float) -> Tensor:
-    return mixing.interpolated(fast, slow, beta)
+    return combiners.interpolated(fast, slow, beta)

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from decodekit.about import about_of
-from decodekit.guessing import certain
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.roles import Proposal
-from decodekit.rows import NONE, Rows
+from decodekit.core.bound import Run
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import NONE, Rows
+from decodekit.registry.declaration import plugin
+from decodekit.registry.metadata import about_of
+from decodekit.speculation.model_free import certain
 
 
 @plugin(

@@ -8,13 +8,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit import mixing
+from decodekit.core.bound import Run
+from decodekit.core.protocols import Scorer
+from decodekit.core.rows import Rows
+from decodekit.ensembles import combiners
 from decodekit.errors import CompositionError
-from decodekit.kit import Run
 from decodekit.models.prompted import Prompted
-from decodekit.registry import plugin
-from decodekit.roles import Scorer
-from decodekit.rows import Rows
+from decodekit.registry.declaration import plugin
 
 
 @plugin(
@@ -67,7 +67,7 @@ class Guided:
         self._scale, self._with, self._without = scale, conditional, unconditional
 
     def read(self, rows: Rows, at: Tensor, only: Tensor | None = None) -> Tensor:
-        """[R, K, V] guided logits; see :class:`decodekit.roles.Scorer`."""
+        """[R, K, V] guided logits; see :class:`decodekit.core.protocols.Scorer`."""
         conditional = self._with.read(rows, at, only)
         if self._scale == 1.0:
             return conditional
@@ -85,6 +85,6 @@ class Guided:
         return self._combined(conditional, unconditional)
 
     def _combined(self, conditional: Tensor, unconditional: Tensor) -> Tensor:
-        guided = mixing.guided(conditional, unconditional, self._scale)
+        guided = combiners.guided(conditional, unconditional, self._scale)
         # What the model never says (-inf in both) must not become a NaN.
         return torch.where(conditional.isneginf(), -torch.inf, guided)

@@ -10,16 +10,16 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import pad
 
-from decodekit import noise
-from decodekit.about import without
-from decodekit.codebook import codebook_of
+from decodekit.core import noise
+from decodekit.core.bound import Run
+from decodekit.core.noise import Salt
+from decodekit.core.protocols import Choice, Constraint, Proposal
+from decodekit.core.rows import NONE, Rows
 from decodekit.errors import CompositionError, OptionError
-from decodekit.kit import Run
-from decodekit.noise import Salt
-from decodekit.registry import plugin
-from decodekit.relaxed import Bound, Rule, sift, transport
-from decodekit.roles import Choice, Constraint, Proposal
-from decodekit.rows import NONE, Rows
+from decodekit.models.codebook import codebook_of
+from decodekit.registry.declaration import plugin
+from decodekit.registry.metadata import without
+from decodekit.speculation.relaxed_acceptance import Bound, Rule, sift, transport
 
 _APART: Final = 32
 """Between the salts of the acceptance noise of two siblings, as in every verifier of trees."""

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.roles import Proposal
-from decodekit.rows import Rows
-from decodekit.several import Several, checked, declared, guessed
+from decodekit.core.bound import Run
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import Rows
+from decodekit.registry.declaration import plugin
+from decodekit.speculation.combined_proposers import Several, checked, declared, guessed
 
 
 @plugin(role="proposer", keeps="exact", needs=("causal_lm",), gives=("guesses",))

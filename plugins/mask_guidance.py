@@ -8,11 +8,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit.canvas import GIVEN, imagined
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.roles import Scorer
-from decodekit.rows import Rows
+from decodekit.core.bound import Run
+from decodekit.core.cells import GIVEN, imagined
+from decodekit.core.protocols import Scorer
+from decodekit.core.rows import Rows
+from decodekit.registry.declaration import plugin
 
 
 @plugin(
@@ -44,7 +44,7 @@ class Doubled:
         self._scale, self._mask, self._reader = scale, mask, reader
 
     def read(self, rows: Rows, at: Tensor, only: Tensor | None = None) -> Tensor:
-        """[R, K, V] guided logits; see :class:`decodekit.roles.Scorer`."""
+        """[R, K, V] guided logits; see :class:`decodekit.core.protocols.Scorer`."""
         if self._scale == 0.0:
             return self._reader.read(rows, at, only)
         many = len(rows)

@@ -9,11 +9,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.roles import Proposal
-from decodekit.rows import Rows
-from decodekit.warping import Within
+from decodekit.core.bound import Run
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import Rows
+from decodekit.core.warping import Within
+from decodekit.registry.declaration import plugin
 
 
 @plugin(role="warper", keeps="exact", needs=("distribution",), paper="Nguyen et al. 2024, arXiv 2407.01082, section 3")

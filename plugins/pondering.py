@@ -10,13 +10,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit.cost import ModelCost
+from decodekit.core.bound import Run
+from decodekit.core.cost import ModelCost
+from decodekit.core.protocols import Scorer
 from decodekit.errors import CompositionError
-from decodekit.kit import Run
 from decodekit.models.forward import Forward
 from decodekit.models.slab import Slabs
-from decodekit.registry import plugin
-from decodekit.roles import Scorer
+from decodekit.registry.declaration import plugin
 
 
 @plugin(

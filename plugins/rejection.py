@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from decodekit import noise
-from decodekit.kit import Run
-from decodekit.noise import TRIAL, Salt
-from decodekit.registry import plugin
-from decodekit.roles import Choice, Constraint, Proposal
-from decodekit.rows import NONE, Rows
+from decodekit.core import noise
+from decodekit.core.bound import Run
+from decodekit.core.noise import TRIAL, Salt
+from decodekit.core.protocols import Choice, Constraint, Proposal
+from decodekit.core.rows import NONE, Rows
+from decodekit.registry.declaration import plugin
 
 
 @plugin(

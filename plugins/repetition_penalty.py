@@ -8,10 +8,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.roles import Proposal
-from decodekit.rows import NONE, Rows
+from decodekit.core.bound import Run
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import NONE, Rows
+from decodekit.registry.declaration import plugin
 
 
 @plugin(

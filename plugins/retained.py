@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from decodekit.core.bound import Run
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import NONE, Rows
 from decodekit.errors import CompositionError, OptionError
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.resampling import RETAINED
-from decodekit.roles import Proposal
-from decodekit.rows import NONE, Rows
+from decodekit.particles.resampling import RETAINED
+from decodekit.registry.declaration import plugin
 
 
 @plugin(

@@ -7,16 +7,16 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from decodekit.cost import Cost
-from decodekit.drafting import Drafter
+from decodekit.core.bound import Run
+from decodekit.core.cost import Cost
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import Rows
 from decodekit.errors import CompositionError
-from decodekit.kit import Run
 from decodekit.models.exits import StagedReader
 from decodekit.models.forward import Forward
-from decodekit.pacing import Pace
-from decodekit.registry import plugin
-from decodekit.roles import Proposal
-from decodekit.rows import Rows
+from decodekit.registry.declaration import plugin
+from decodekit.speculation.draft_length import Pace
+from decodekit.speculation.drafting import Drafter
 
 
 @plugin(
@@ -92,5 +92,5 @@ class _Lower:
         self._whole = whole
 
     def read(self, rows: Rows, at: Tensor, only: Tensor | None = None) -> Tensor:
-        """[R, K, V] logits after the exit; see :class:`decodekit.roles.Scorer`."""
+        """[R, K, V] logits after the exit; see :class:`decodekit.core.protocols.Scorer`."""
         return self._whole.logits(rows, at, only, 0, "draft")

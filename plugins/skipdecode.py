@@ -9,16 +9,16 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from decodekit.cost import Cost
+from decodekit.core.bound import Run
+from decodekit.core.cost import Cost
+from decodekit.core.protocols import Scorer
+from decodekit.core.rows import Rows
 from decodekit.errors import CompositionError
-from decodekit.kit import Run
 from decodekit.models.causal import CausalReader, Need
-from decodekit.models.depths import Depths
 from decodekit.models.forward import Forward
+from decodekit.models.layer_schedule import Depths
 from decodekit.models.stack import Stack
-from decodekit.registry import plugin
-from decodekit.roles import Scorer
-from decodekit.rows import Rows
+from decodekit.registry.declaration import plugin
 
 
 @plugin(
@@ -34,7 +34,7 @@ class Skipdecode:
     same index run the same layers. As k never rises, a layer that runs has run at every position before it: the keys
     and values that it sees have no gaps, and decoding token by token equals the layer-by-layer definition.
 
-    The model must have been trained under the schedule (`decodekit.models.zoo.depth_recipe` does it): an untrained one
+    The model must have been trained under the schedule (`training.depth_recipe` does it): an untrained one
     collapses.
 
     Args:

@@ -10,15 +10,16 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit import noise, potentials, resampling
+from decodekit.core import noise
+from decodekit.core.bound import Run
+from decodekit.core.noise import Salt
+from decodekit.core.rows import NONE, Rows
 from decodekit.errors import CompositionError, OptionError
-from decodekit.kit import Run
-from decodekit.noise import Salt
-from decodekit.potentials import Potential
-from decodekit.registry import plugin
-from decodekit.resampling import Scheme, ancestors, offspring
-from decodekit.rows import NONE, Rows
-from decodekit.text import Codec
+from decodekit.particles import potentials, resampling
+from decodekit.particles.potentials import Potential
+from decodekit.particles.resampling import Scheme, ancestors, offspring
+from decodekit.registry.declaration import plugin
+from decodekit.text.codec import Codec
 
 _COUNT, _TWIST, _SEEN, _UNITS = "smc.resamplings", "smc.twist", "smc.judged", "smc.units"
 

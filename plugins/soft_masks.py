@@ -8,10 +8,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from decodekit.core.bound import Run
+from decodekit.core.rows import NONE, Rows
 from decodekit.errors import CompositionError, ModelError
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.rows import NONE, Rows
+from decodekit.registry.declaration import plugin
 
 _COLUMN = "soft_masks.mixture"
 
@@ -66,7 +66,7 @@ class Softened:
         self._size = sum(p.numel() for p in hf.parameters()) - self._table.weight.numel()
 
     def read(self, rows: Rows, at: Tensor, only: Tensor | None = None) -> Tensor:
-        """[R, K, V]; see :class:`decodekit.roles.Scorer`.
+        """[R, K, V]; see :class:`decodekit.core.protocols.Scorer`.
 
         Raises:
             ModelError: a canvas is longer than the model's context.

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from decodekit.drafting import Drafter, opened
-from decodekit.kit import Run
-from decodekit.pacing import Pace, cost_ratio
-from decodekit.registry import plugin
+from decodekit.core.bound import Run
+from decodekit.registry.declaration import plugin
+from decodekit.speculation.draft_length import Pace, cost_ratio
+from decodekit.speculation.drafting import Drafter, opened
 
 
 @plugin(

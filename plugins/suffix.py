@@ -6,15 +6,15 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from decodekit.corpus import Automaton, Reading, automaton
+from decodekit.core.bound import Run
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import Rows
 from decodekit.errors import OptionError
-from decodekit.guessing import certain, standing
-from decodekit.kit import Run
-from decodekit.lookup import earlier
-from decodekit.pacing import Pace
-from decodekit.registry import plugin
-from decodekit.roles import Proposal
-from decodekit.rows import Rows
+from decodekit.registry.declaration import plugin
+from decodekit.speculation.draft_length import Pace
+from decodekit.speculation.lookup import earlier
+from decodekit.speculation.model_free import certain, standing
+from decodekit.speculation.suffix_automaton import Automaton, Reading, automaton
 
 
 @plugin(

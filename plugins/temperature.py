@@ -7,11 +7,11 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
+from decodekit.core.bound import Run
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import Rows
 from decodekit.errors import OptionError
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.roles import Proposal
-from decodekit.rows import Rows
+from decodekit.registry.declaration import plugin
 
 
 @plugin(role="warper", keeps="exact", needs=("distribution",), paper="Ackley, Hinton, Sejnowski 1985")

@@ -7,11 +7,11 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from decodekit import bits
-from decodekit.about import without
-from decodekit.canvas import Filler, Pick, View
-from decodekit.kit import Run
-from decodekit.registry import plugin
+from decodekit.core.bound import Run
+from decodekit.diffusion import information
+from decodekit.diffusion.canvas import Filler, Pick, View
+from decodekit.registry.declaration import plugin
+from decodekit.registry.metadata import without
 
 
 @plugin(
@@ -69,4 +69,4 @@ class Sure(Filler):
         """Commit what is sure enough, and the best cell of each row."""
         sure = (view.top >= self._tau) & view.scope
         why = torch.where(sure, 1, 3)
-        return Pick(sure | view.best, why, cap=bits.threshold_cap(sure.sum(1), self._tau))
+        return Pick(sure | view.best, why, cap=information.threshold_cap(sure.sum(1), self._tau))

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from decodekit.core.bound import Run
 from decodekit.errors import CompositionError
-from decodekit.kit import Run
-from decodekit.pacing import Pace, cost_ratio
-from decodekit.registry import plugin
-from decodekit.translating import Translator
+from decodekit.registry.declaration import plugin
+from decodekit.speculation.cross_tokenizer import Translator
+from decodekit.speculation.draft_length import Pace, cost_ratio
 
 
 @plugin(

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from decodekit.drafting import opened
+from decodekit.core.bound import Run
 from decodekit.errors import OptionError
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.tree_drafting import Shape, TreeDrafter
+from decodekit.registry.declaration import plugin
+from decodekit.speculation.drafting import opened
+from decodekit.speculation.tree_drafting import Shape, TreeDrafter
 
 MOST = 256
 

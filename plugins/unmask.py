@@ -8,13 +8,14 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from decodekit import noise
-from decodekit.about import without
-from decodekit.canvas import FAR, Filler, Pick, View, first
+from decodekit.core import noise
+from decodekit.core.bound import Run
+from decodekit.core.cells import FAR
+from decodekit.core.rows import Rows
+from decodekit.diffusion.canvas import Filler, Pick, View, first
 from decodekit.errors import CompositionError
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.rows import Rows
+from decodekit.registry.declaration import plugin
+from decodekit.registry.metadata import without
 
 Order = Literal["confidence", "random", "margin", "entropy"]
 

@@ -8,13 +8,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit.about import without
-from decodekit.canvas import Filler, Pick, View, first
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.rereading import Reread, reread
-from decodekit.roles import Proposal
-from decodekit.rows import NONE, Rows
+from decodekit.core.bound import Run
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import NONE, Rows
+from decodekit.diffusion.canvas import Filler, Pick, View, first
+from decodekit.diffusion.check_cells import Reread, reread
+from decodekit.registry.declaration import plugin
+from decodekit.registry.metadata import without
 
 _LEAST, _MOST, _SHARE, _FIRST = 5, 20, 0.7, 30  # of what is accepted in a round: the authors' constants
 

@@ -15,11 +15,11 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from decodekit.about import About
 from decodekit.errors import DecodekitError
+from decodekit.registry.metadata import About
 from decodekit.scores.needs import Needs
 from decodekit.scores.tools import Tools
-from decodekit.trace import Trace
+from decodekit.trace.trace import Trace
 
 Floats = npt.NDArray[np.float64]
 

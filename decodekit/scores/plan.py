@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from decodekit.about import SCORE, about_of, form
 from decodekit.errors import SpecError
-from decodekit.options import Options
+from decodekit.registry.metadata import SCORE, about_of, form
+from decodekit.registry.spec import parse_score
+from decodekit.run.options import Options
 from decodekit.scores.base import Score, ScoreError
 from decodekit.scores.needs import union
-from decodekit.spec import parse_score
 
 
 def scores_of(given: Any) -> dict[str, Any]:

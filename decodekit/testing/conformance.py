@@ -100,7 +100,7 @@ def checks_for(instance: Any, *, expected_failures: Mapping[str, str] | None = N
     """The checks that apply to a plugin instance, for `pytest.mark.parametrize("check", ..., ids=str)`.
 
     Args:
-        instance: an instance of a class decorated with :func:`decodekit.registry.plugin`.
+        instance: an instance of a class decorated with :func:`decodekit.registry.declaration.plugin`.
         expected_failures: check name -> why it fails.
         context: see :func:`check_plugin`.
 
@@ -128,7 +128,7 @@ def check_plugin(instance: Any, *, expected_failures: Mapping[str, str] | None =
     Statistical checks have fixed seeds and raise a false alarm once in a million.
 
     Args:
-        instance: an instance of a class decorated with :func:`decodekit.registry.plugin`.
+        instance: an instance of a class decorated with :func:`decodekit.registry.declaration.plugin`.
         expected_failures: check name -> why it fails; such a check must fail.
         context: what it is tested with. `model` (default: a :class:`TableModel`, masked if the plugin needs that),
             `partners` (other parts of the strategy), `constraint`, `prompts` and `most` (ragged requests of token ids

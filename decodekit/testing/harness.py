@@ -8,14 +8,14 @@ from typing import Any, cast
 
 import torch
 
-from decodekit.compose import bind, compose
-from decodekit.cost import Cost
-from decodekit.kit import Kit, Model, Run
-from decodekit.loop import decode
-from decodekit.noise import streams
-from decodekit.roles import Observer
-from decodekit.rows import Retired, Rows
-from decodekit.stops import EndOfText, Length
+from decodekit.core.bound import Kit, Model, Run
+from decodekit.core.cost import Cost
+from decodekit.core.loop import decode
+from decodekit.core.noise import streams
+from decodekit.core.protocols import Observer
+from decodekit.core.rows import Retired, Rows
+from decodekit.core.stopping import EndOfText, Length
+from decodekit.registry.compose import bind, compose
 
 
 @dataclass(frozen=True)

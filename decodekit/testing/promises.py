@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import torch
 
-from decodekit.kit import Run
-from decodekit.roles import Proposal, Warper
-from decodekit.rows import NONE, Retired
+from decodekit.core.bound import Run
+from decodekit.core.protocols import Proposal, Warper
+from decodekit.core.rows import NONE, Retired
 from decodekit.testing.harness import Outcome, kit_for, opened
 from decodekit.testing.oracle import FALSE_ALARM, Z_ALARM, Laws, Text, chi_square, enumerate_law, rows_of, z_score
 from decodekit.testing.reference import Uniform

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from decodekit import noise
-from decodekit.kit import Run
-from decodekit.noise import Salt
-from decodekit.registry import plugin
-from decodekit.roles import Choice, Constraint, Proposal
-from decodekit.rows import NONE, Rows
+from decodekit.core import noise
+from decodekit.core.bound import Run
+from decodekit.core.noise import Salt
+from decodekit.core.protocols import Choice, Constraint, Proposal
+from decodekit.core.rows import NONE, Rows
+from decodekit.registry.declaration import plugin
 
 
 @plugin(role="selector", keeps="weighted", gives=("weights", "randomness", "distribution"))

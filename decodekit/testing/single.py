@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from decodekit.kit import Run
-from decodekit.roles import Choice, Proposal
-from decodekit.rows import NONE, Rows
+from decodekit.core.bound import Run
+from decodekit.core.protocols import Choice, Proposal
+from decodekit.core.rows import NONE, Rows
 from decodekit.testing.oracle import rows_of
 from decodekit.testing.tables import TableModel
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from decodekit.about import About, about_of
-from decodekit.kit import Model
-from decodekit.roles import Observer
+from decodekit.core.bound import Model
+from decodekit.core.protocols import Observer
+from decodekit.registry.metadata import About, about_of
 from decodekit.testing.harness import Outcome, run
 from decodekit.testing.reference import Plain, Uniform
 from decodekit.testing.tables import TableModel
@@ -114,7 +114,7 @@ def subject(
     about = about_of(plugin)
     if about is None or isinstance(plugin, type):
         raise ConformanceError(
-            f"{plugin!r} is not an instance of a class decorated with @decodekit.registry.plugin; make one"
+            f"{plugin!r} is not an instance of a class decorated with @decodekit.registry.declaration.plugin; make one"
         )
     if model is None:
         model = TableModel(vocab=5, seed=3, scale=1.0, masked="masked_lm" in about.needs)

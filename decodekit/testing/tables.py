@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from decodekit.cost import Cost
-from decodekit.follower import Follower
-from decodekit.rows import NONE, Rows
+from decodekit.core.cost import Cost
+from decodekit.core.follower import Follower
+from decodekit.core.rows import NONE, Rows
 
 REACH = 3
 """How far a masked table looks to each side."""
@@ -54,7 +54,7 @@ class TableModel:
         states: number of states of the automaton. context: most positions, or None.
         blur: logits of the model of the same seed plus this much of other noise: a drafter (0 = the model itself).
 
-    The protocol is :class:`decodekit.kit.Model`.
+    The protocol is :class:`decodekit.core.bound.Model`.
     """
 
     vocab: int = 5

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from decodekit.follower import Follower
-from decodekit.kit import Run
-from decodekit.lattice import Lattice
-from decodekit.registry import plugin
-from decodekit.rows import NONE, Rows
+from decodekit.core.bound import Run
+from decodekit.core.follower import Follower
+from decodekit.core.rows import NONE, Rows
+from decodekit.diffusion.marginals import Lattice
+from decodekit.registry.declaration import plugin
 
 
 @plugin(role="constraint", keeps="exact", gives=("mask", "admits"))
@@ -140,19 +140,19 @@ class BoundToy(Follower):
             self.trail[row, place + 1] = self.jump[self.trail[row, place], rows.tokens[row, place]]
 
     def mask(self, rows: Rows, at: Tensor) -> Tensor:
-        """See :class:`decodekit.roles.Constraint`."""
+        """See :class:`decodekit.core.protocols.Constraint`."""
         self.cost.masks += int((at != NONE).sum())
         out = self.legal[self._states(rows, at)]  # [R, K, V]
         return out | ((at == NONE) | rows.done[:, None])[..., None]
 
     def admits(self, rows: Rows, at: Tensor, tokens: Tensor) -> Tensor:
-        """See :class:`decodekit.roles.Constraint`."""
+        """See :class:`decodekit.core.protocols.Constraint`."""
         self.cost.checks += int((tokens != NONE).sum())
         legal = self.legal[self._states(rows, at[:, None])[:, 0]]  # [R, V]
         return legal.gather(1, tokens.clamp(min=0)) & (tokens != NONE)
 
     def complete(self, rows: Rows) -> Tensor:
-        """See :class:`decodekit.roles.Constraint`."""
+        """See :class:`decodekit.core.protocols.Constraint`."""
         return self.done[self._states(rows, rows.n[:, None])[:, 0]]
 
     def forced(self, rows: Rows) -> list[list[int]]:

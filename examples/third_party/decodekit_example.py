@@ -8,11 +8,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit import noise, verify
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.roles import Choice, Constraint, Proposal
-from decodekit.rows import Rows
+from decodekit.core import noise, selection
+from decodekit.core.bound import Run
+from decodekit.core.protocols import Choice, Constraint, Proposal
+from decodekit.core.rows import Rows
+from decodekit.registry.declaration import plugin
 
 
 @plugin(
@@ -54,5 +54,5 @@ class Blind:
 
     def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Choice:
         """Guesses are taken as far as this selector would have drawn them itself, and one token more."""
-        flat = verify.allowed(rows, ask, torch.zeros_like(logits), constraint)  # [R, K, V]
-        return verify.chain(noise.argmax(flat, rows.stream, ask.at), ask, flat)
+        flat = selection.allowed(rows, ask, torch.zeros_like(logits), constraint)  # [R, K, V]
+        return selection.chain(noise.argmax(flat, rows.stream, ask.at), ask, flat)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import decodekit as dk
-from decodekit.constraints.predicate import Predicate
+from decodekit.constraints.kinds.predicate import Predicate
 from decodekit.errors import OptionError
 from decodekit.plugins.awrs import Awrs
 from decodekit.plugins.smc import Smc

@@ -15,11 +15,11 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from decodekit.constraints.cursor import Compiled, Cursor, tokens_of
-from decodekit.constraints.vocabulary import Vocabulary
-from decodekit.cost import Cost
-from decodekit.kit import Run
-from decodekit.rows import Rows
+from decodekit.constraints.core.cursor import Compiled, Cursor, tokens_of
+from decodekit.constraints.core.vocabulary import Vocabulary
+from decodekit.core.bound import Run
+from decodekit.core.cost import Cost
+from decodekit.core.rows import Rows
 
 CORPUS = [
     '{"name": "Ada", "age": 36, "tags": ["a", "b"], "ok": true, "none": null}',

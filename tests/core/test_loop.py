@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from decodekit.defaults import Alone, Next
-from decodekit.kit import Kit
-from decodekit.loop import decode
-from decodekit.roles import Choice, Constraint, Proposal, Round
-from decodekit.rows import NONE, Rows
+from decodekit.core.bound import Kit
+from decodekit.core.defaults import Alone, Next
+from decodekit.core.loop import decode
+from decodekit.core.protocols import Choice, Constraint, Proposal, Round
+from decodekit.core.rows import NONE, Rows
 
 
 def make(prompts: list[list[int]], limit: int = 50) -> Rows:

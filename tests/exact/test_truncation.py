@@ -11,22 +11,22 @@ import pytest
 import torch
 
 import decodekit as dk
-from decodekit import noise
-from decodekit.ending import MustEnd
-from decodekit.loop import decode
+from decodekit.core import noise
+from decodekit.core.loop import decode
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import NONE
+from decodekit.core.warping import Settled
 from decodekit.models.load import load
 from decodekit.plugins.awrs import Awrs
 from decodekit.plugins.lantern import Lantern
 from decodekit.plugins.ngram import Ngram
 from decodekit.plugins.speculative import Speculative
 from decodekit.plugins.tree import Tree
-from decodekit.roles import Proposal
-from decodekit.rows import NONE
+from decodekit.run.must_end import MustEnd
 from decodekit.testing.harness import kit_for, rows_for, run
 from decodekit.testing.oracle import FALSE_ALARM, Z_ALARM, Language, Laws, chi_square, enumerate_law, z_score
 from decodekit.testing.tables import TableModel
 from decodekit.testing.toy import ToyConstraint
-from decodekit.warping import Settled
 
 V, MOST = 6, 4
 TARGET = TableModel(vocab=V, seed=31, scale=1.5)

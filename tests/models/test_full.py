@@ -14,13 +14,13 @@ from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 import decodekit as dk
-from decodekit.cost import Cost
+from decodekit import zoo
+from decodekit.core.cost import Cost
 from decodekit.errors import ModelError, UnknownModel
-from decodekit.models import zoo
-from decodekit.models.full import Full
+from decodekit.models.full_attention import Full
 from decodekit.models.load import load
-from decodekit.models.zoo import tokenizer
 from decodekit.testing.oracle import rows_of
+from training import tokenizer
 
 WORDS = tokenizer.load(zoo.path("masked"))
 V, H, L, A, KV, INNER = len(WORDS), 16, 2, 4, 2, 24

@@ -10,12 +10,12 @@ import torch
 import transformers as hf
 from tokenizers import Tokenizer, models
 
-from decodekit.cost import Cost
+from decodekit.core.cost import Cost
+from decodekit.core.rows import NONE, Rows
 from decodekit.errors import DecodekitError, ModelError, UnknownModel
 from decodekit.models.load import load
 from decodekit.models.masks import KNOWN
 from decodekit.models.probe import fitting_cache
-from decodekit.rows import NONE, Rows
 
 V = 40
 SIZES: dict[str, Any] = {

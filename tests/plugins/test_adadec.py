@@ -13,7 +13,6 @@ from torch import Tensor
 import decodekit as dk
 from decodekit.errors import CompositionError
 from decodekit.models.load import load
-from decodekit.models.zoo.data import JSON_SCHEMAS, json_examples
 from decodekit.plugins.adadec import Adadec
 from decodekit.plugins.best_of import BestOf
 from decodekit.plugins.sample import Greedy
@@ -21,6 +20,7 @@ from decodekit.plugins.temperature import Temperature
 from decodekit.testing.harness import run
 from decodekit.testing.tables import TableModel
 from decodekit.testing.toy import ToyConstraint
+from decodekit.zoo.data import JSON_SCHEMAS, json_examples
 
 V, EOS = 5, 0
 TABLE = TableModel(vocab=V, eos=(EOS,), seed=3, scale=1.5)

@@ -10,14 +10,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decodekit import noise
-from decodekit.about import form
-from decodekit.cost import Cost
-from decodekit.kit import Run
+from decodekit.core import noise
+from decodekit.core.bound import Run
+from decodekit.core.cost import Cost
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import NONE
 from decodekit.plugins.awrs import Awrs
 from decodekit.plugins.mask import Mask
-from decodekit.roles import Proposal
-from decodekit.rows import NONE
+from decodekit.registry.metadata import form
 from decodekit.testing.harness import run
 from decodekit.testing.oracle import Z_ALARM, enumerate_law, rows_of, z_score
 from decodekit.testing.single import Fixed, step

@@ -10,12 +10,13 @@ import pytest
 import torch
 
 import decodekit as dk
-from decodekit import critics, diagnostics, potentials, workers
+from decodekit.analysis import diagnostics
 from decodekit.errors import DecodekitError, OptionError
 from decodekit.models.load import load
+from decodekit.particles import critics, potentials, process_pool
 from decodekit.plugins.awrs import Awrs
 from decodekit.plugins.smc import Smc
-from decodekit.trace import Trace
+from decodekit.trace.trace import Trace
 
 SCHEMA = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 6}}, "required": ["name"]}
 
@@ -92,7 +93,7 @@ def test_a_function_that_no_other_process_can_import_is_refused() -> None:
 
     alien.__module__ = "nowhere_at_all.deep"
     with pytest.raises(OptionError, match=r"'nowhere_at_all[.]deep' cannot be imported by another process"):
-        workers.ask(alien, ["a"], 1, 1.0)
+        process_pool.ask(alien, ["a"], 1, 1.0)
 
 
 def test_boundaries_may_be_an_expression() -> None:

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import decodekit as dk
+from decodekit.core.protocols import Round
 from decodekit.errors import CompositionError, ModelError, OptionError
-from decodekit.models.depths import Depths
+from decodekit.models.layer_schedule import Depths
 from decodekit.models.load import load
 from decodekit.models.model import HFModel
-from decodekit.models.zoo.partial import running
 from decodekit.plugins.awrs import Awrs
 from decodekit.plugins.early_exit import EarlyExit
 from decodekit.plugins.sample import Greedy, Sample
@@ -20,12 +20,12 @@ from decodekit.plugins.self_speculative import SelfSpeculative
 from decodekit.plugins.skipdecode import Skipdecode
 from decodekit.plugins.smc import Smc
 from decodekit.plugins.speculative import Speculative
-from decodekit.roles import Round
 from decodekit.testing.harness import run
 from decodekit.testing.oracle import Z_ALARM, enumerate_law, z_score
 from decodekit.testing.readers import V, build
 from decodekit.testing.tables import TableModel
 from decodekit.testing.toy import ToyConstraint
+from training.partial import running
 
 SERVED = ["gpt2", "gpt_neox", "llama", "qwen2", "qwen3", "opt"]
 PROMPTS = [[1, 5, 3], [4], [7, 2, 9, 11, 12, 3]]

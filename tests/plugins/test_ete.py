@@ -15,19 +15,19 @@ import torch
 from torch import Tensor
 
 import decodekit as dk
-from decodekit import bits
-from decodekit.cost import Cost
+from decodekit.core.cost import Cost
+from decodekit.core.rows import Rows
+from decodekit.diffusion import information
 from decodekit.errors import CompositionError, DecodekitError, OptionError
-from decodekit.models.zoo import sums
 from decodekit.plugins.ete import Ete
 from decodekit.plugins.threshold import Threshold
-from decodekit.registry import load
-from decodekit.rows import Rows
+from decodekit.registry.discovery import load
 from decodekit.testing import checks_for
 from decodekit.testing.conformance import Check
 from decodekit.testing.harness import run
 from decodekit.testing.oracle import FALSE_ALARM, chi_square
 from decodekit.testing.tables import TableModel, ToyTokenizer
+from decodekit.zoo import sums
 
 
 @dataclass(eq=False)
@@ -168,7 +168,7 @@ def test_looking_ahead_with_equal_hypotheses_changes_nothing(seed: int) -> None:
 def test_looking_ahead_costs_canvases_and_not_rounds() -> None:
     decoder = dk.Decoder("zoo:sums", "ete(sample=True, explore=2, gap=8, hypotheses=4)")
     out = decoder.generate(sums.PROMPT, seed=1)
-    path = bits.ledger(out.trace).paths[0]
+    path = information.ledger(out.trace).paths[0]
     assert out.cost.calls == path.rounds == out.cost.rounds
     assert path.rounds < path.canvases <= 4 * path.rounds
 
@@ -189,11 +189,11 @@ def test_the_best_hypothesis_is_the_one_that_settles_most() -> None:
 
 def test_revoked_cells_end_filled_and_count_once() -> None:
     out = dk.generate("zoo:sums", sums.PROMPT, strategy="ete(sample=True, explore=3, revoke=0.3)", seed=3)
-    path = bits.ledger(out.trace).paths[0]
+    path = information.ledger(out.trace).paths[0]
     assert path.revoked > 0
     assert len(path.position) == 62
     assert "<" not in out.text
-    assert out.logp == pytest.approx(-path.cost.sum() * bits.LN2, abs=1e-3)
+    assert out.logp == pytest.approx(-path.cost.sum() * information.LN2, abs=1e-3)
 
 
 def test_triggers_floors_and_absorption_hold_exploration_back() -> None:
@@ -225,15 +225,17 @@ def test_the_ledger_adds_up_and_no_rule_exceeds_its_cap(spec: str) -> None:
     outs = dk.Decoder("zoo:sums", spec).generate([sums.PROMPT, "a=3,b={mask*60}", "a={mask*30}"])
     for out in outs:
         for law in ("raw", "used"):
-            book = bits.ledger(out.trace, law)
+            book = information.ledger(out.trace, law)
             book.check()
             path = book.paths[0]
             assert path.total == pytest.approx(float(path.bits.sum()))
             assert path.rounds >= path.total / max(path.peak, 1e-9) - 1e-3
         events = out.trace.events
         taken = events["accepted"]
-        assert path.total == pytest.approx(-float(events["logt"][taken].sum()) / bits.LN2, rel=1e-5)
-        again = bits.one_by_one(dk.Decoder("zoo:sums").model, [out], [p.when for p in book.paths], [path.position])
+        assert path.total == pytest.approx(-float(events["logt"][taken].sum()) / information.LN2, rel=1e-5)
+        again = information.one_by_one(
+            dk.Decoder("zoo:sums").model, [out], [p.when for p in book.paths], [path.position]
+        )
         if path.revoked == 0:
             assert again[0] == pytest.approx(float(path.cost.sum()), abs=1e-3)
 
@@ -244,17 +246,17 @@ def test_a_contradiction_in_the_ledger_is_found() -> None:
     events["logt"] = events["logt"] - 1.0
     broken = dk.trace.Trace(out.trace.header, events, out.trace.rounds, out.trace.moves, facts=out.trace.facts)
     with pytest.raises(DecodekitError, match="its rule allows"):
-        bits.ledger(broken, "used").check()
+        information.ledger(broken, "used").check()
     with pytest.raises(DecodekitError, match="trace=True"):
-        bits.ledger(dk.generate("zoo:sums", sums.PROMPT, trace=False).trace)
+        information.ledger(dk.generate("zoo:sums", sums.PROMPT, trace=False).trace)
     with pytest.raises(DecodekitError, match="law='odd'"):
-        bits.ledger(out.trace, "odd")
+        information.ledger(out.trace, "odd")
 
 
 def test_the_price_of_parallelism_is_nothing_one_by_one_and_much_for_the_reckless() -> None:
     def price(spec: str) -> float:
         outs = dk.Decoder("zoo:sums", spec).generate(sums.PROMPT, n=6, seed=2)
-        return float(np.mean(bits.price(dk.Decoder("zoo:sums").model, [outs])))
+        return float(np.mean(information.price(dk.Decoder("zoo:sums").model, [outs])))
 
     assert abs(price("threshold(tau=1.1, block=64, sample=True)")) < 1e-3
     assert price("unmask(sample=True, per_round=16)") > 5.0

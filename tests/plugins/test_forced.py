@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 import decodekit as dk
-from decodekit.canonicality import canonicality_of
-from decodekit.compare.tasks.embedded import Json
-from decodekit.compose import compose
+from decodekit.comparison.tasks.embedded import Json
 from decodekit.errors import CompositionError
 from decodekit.models.load import load
 from decodekit.plugins.forced import Forced
-from decodekit.registry import load as named
+from decodekit.registry.compose import compose
+from decodekit.registry.discovery import load as named
+from decodekit.text.canonical import canonicality_of
 
 ITEMS = Json(limit=3).items()
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from decodekit.drafting import Drafter
+from decodekit.core.bound import Run
+from decodekit.core.protocols import Proposal, Round
+from decodekit.core.rows import NONE, Rows
 from decodekit.errors import CompositionError
-from decodekit.kit import Run
 from decodekit.plugins.speculative import Speculative
-from decodekit.registry import plugin
-from decodekit.roles import Proposal, Round
-from decodekit.rows import NONE, Rows
+from decodekit.registry.declaration import plugin
+from decodekit.speculation.drafting import Drafter
 from decodekit.testing.harness import run
 from decodekit.testing.oracle import FALSE_ALARM, chi_square, enumerate_law
 from decodekit.testing.tables import TableModel

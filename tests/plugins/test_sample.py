@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from decodekit import noise, verify
-from decodekit.cost import Cost
+from decodekit.core import noise, selection
+from decodekit.core.bound import Run
+from decodekit.core.cost import Cost
+from decodekit.core.protocols import Choice, Proposal
+from decodekit.core.rows import NONE, Rows
 from decodekit.errors import CompositionError
-from decodekit.kit import Run
 from decodekit.plugins.mask import Mask
 from decodekit.plugins.sample import Greedy, Sample
-from decodekit.roles import Choice, Proposal
-from decodekit.rows import NONE, Rows
 from decodekit.testing.harness import run
 from decodekit.testing.oracle import FALSE_ALARM, Z_ALARM, chi_square, enumerate_law, rows_of, z_score
 from decodekit.testing.tables import TableModel
@@ -152,7 +152,7 @@ def test_a_dead_end_behind_agreeing_guesses_keeps_them() -> None:
     guess = torch.tensor([[1, 2, NONE], [2, 2, NONE], [1, 2, NONE], [NONE, 2, NONE], [1, 2, NONE], [1, NONE, NONE]])
     at = torch.tensor([[5, 6, 7]] * 4 + [[5, 6, NONE], [5, 6, 7]])
     ask = Proposal(at, guess)
-    assert verify.agreeing(tokens, ask).tolist() == [
+    assert selection.agreeing(tokens, ask).tolist() == [
         [True, False, False],
         [True, False, False],
         [False, False, False],
@@ -160,4 +160,4 @@ def test_a_dead_end_behind_agreeing_guesses_keeps_them() -> None:
         [True, True, False],
         [True, False, False],
     ]
-    assert verify.stuck(tokens, ask).tolist() == [True, False, True, False, False, True]
+    assert selection.stuck(tokens, ask).tolist() == [True, False, True, False, False, True]

@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from decodekit import noise
+from decodekit.core import noise
+from decodekit.core.bound import Run
+from decodekit.core.rows import NONE, Rows
 from decodekit.errors import CompositionError
-from decodekit.kit import Run
+from decodekit.particles.resampling import _counts, ancestors, log_evidence
 from decodekit.plugins.awrs import Awrs
 from decodekit.plugins.mask import Mask
 from decodekit.plugins.sample import Sample
 from decodekit.plugins.smc import Smc
-from decodekit.resampling import _counts, ancestors, log_evidence
-from decodekit.rows import NONE, Rows
 from decodekit.testing.harness import Outcome, run
 from decodekit.testing.oracle import Z_ALARM, enumerate_law, z_score
 from decodekit.testing.tables import TableModel
@@ -218,10 +218,10 @@ def test_all_dead_is_an_end() -> None:
         def bind(self, run: object) -> Nothing:
             return self
 
-    from decodekit.cost import Cost
-    from decodekit.defaults import Next
-    from decodekit.kit import Kit, Run
-    from decodekit.loop import decode
+    from decodekit.core.bound import Kit, Run
+    from decodekit.core.cost import Cost
+    from decodekit.core.defaults import Next
+    from decodekit.core.loop import decode
 
     for selector in (Mask(), Awrs()):
         bound = Run(model=MODEL, open=lambda thing: MODEL)

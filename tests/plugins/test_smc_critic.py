@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from decodekit import potentials
 from decodekit.errors import CompositionError, OptionError
+from decodekit.particles import potentials
 from decodekit.plugins.awrs import Awrs
 from decodekit.plugins.mask import Mask
 from decodekit.plugins.smc import Smc

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import decodekit as dk
-from decodekit.kit import Run
+from decodekit.core.bound import Run
+from decodekit.core.protocols import Proposal
 from decodekit.plugins.top_h import TopH
-from decodekit.roles import Proposal
 from decodekit.testing.harness import opened
 from decodekit.testing.oracle import rows_of
 from decodekit.testing.tables import TableModel

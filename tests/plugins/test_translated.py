@@ -12,12 +12,12 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 import decodekit as dk
-from decodekit.cost import Cost
+from decodekit.core.cost import Cost
+from decodekit.core.rows import NONE, Rows
 from decodekit.errors import CompositionError
 from decodekit.models.load import load
-from decodekit.models.zoo.data import JSON_SCHEMAS, json_examples
 from decodekit.plugins.translated import Translated
-from decodekit.rows import NONE, Rows
+from decodekit.zoo.data import JSON_SCHEMAS, json_examples
 
 EXAMPLES = json_examples("heldout", 4, 5)
 PROMPTS = [one.prompt for one in EXAMPLES]

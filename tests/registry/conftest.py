@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from decodekit import registry
+from decodekit.registry import discovery
 
 Install = Callable[..., None]
 
@@ -18,7 +18,7 @@ ACME = '''
 from __future__ import annotations
 from typing import Annotated, Any, Literal
 from pydantic import Field
-from decodekit.registry import plugin
+from decodekit import plugin
 
 
 class Bound:
@@ -153,7 +153,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
         for module, source in modules.items():
             (tmp_path / f"{module}.py").write_text(source, encoding="utf-8")
         importlib.invalidate_caches()
-        registry.refresh()
+        discovery.refresh()
 
     yield put
     for module in set(sys.modules) - before:
@@ -161,21 +161,21 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
             del sys.modules[module]
     monkeypatch.undo()
     importlib.invalidate_caches()
-    registry.refresh()
+    discovery.refresh()
 
 
 @pytest.fixture
 def acme(install: Install, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A third party's distribution with a plugin for every role, and nothing of decodekit beside it."""
     install("acme", "2.1", plugins=PLUGINS, modules={"acme_plugins": ACME})
-    real = registry._scan
+    real = discovery._scan
 
     def only_acme(group: str, allowed: frozenset[str]) -> Any:
         found = real(group, allowed)
-        if group != registry.PLUGINS:
+        if group != discovery.PLUGINS:
             return found
         return {name: entries for name, entries in found.items() if entries[0].origin.distribution == "acme"}
 
     only_acme.cache_clear = real.cache_clear  # type: ignore[attr-defined]
-    monkeypatch.setattr(registry, "_scan", only_acme)
+    monkeypatch.setattr(discovery, "_scan", only_acme)
     return importlib.import_module("acme_plugins")

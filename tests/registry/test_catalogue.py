@@ -11,9 +11,9 @@ import pytest
 from pydantic import Field
 from rich.console import Console
 
-from decodekit import catalogue, registry
-from decodekit.about import options_of
-from decodekit.catalogue import BEGIN, END, broken_table, main, markdown, rich_table, table
+from decodekit.registry import catalogue, declaration
+from decodekit.registry.catalogue import BEGIN, END, broken_table, main, markdown, rich_table, table
+from decodekit.registry.metadata import options_of
 
 Install = Callable[..., None]
 
@@ -61,7 +61,7 @@ def test_options_in_words(annotation: Any, default: Any, words: str) -> None:
     made = type("Made", (), {"__annotations__": {"x": annotation}, "x": default, "bind": lambda self, run: self})
     if type(default) in (list, dict):
         made.x = Field(default_factory=lambda: default)  # type: ignore[attr-defined]
-    assert [str(option) for option in options_of(registry.plugin(role="stop")(made))] == [words]
+    assert [str(option) for option in options_of(declaration.plugin(role="stop")(made))] == [words]
 
 
 def test_terminal_tables(acme: Any, install: Install) -> None:
@@ -81,9 +81,7 @@ def test_broken_plugins_are_left_out_and_listed(install: Install) -> None:
 
 
 def test_a_class_without_docstring_has_no_summary(install: Install) -> None:
-    source = (
-        "from decodekit.registry import plugin\n@plugin(role='stop')\nclass Warm:\n    def bind(self, run): return self"
-    )
+    source = "from decodekit import plugin\n@plugin(role='stop')\nclass Warm:\n    def bind(self, run): return self"
     install("cold", plugins={"warm": "warmth:Warm"}, modules={"warmth": source})
     assert {row.name: row for row in table()}["warm"].summary == ""
 
@@ -102,7 +100,7 @@ def test_write_and_check(acme: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(catalogue, "OWN", "acme")
     path = tmp_path / "deep" / "plugins.md"
     assert main(["--check", str(path)]) == 1
-    assert capsys.readouterr().err == f"{path} is stale; run python -m decodekit.catalogue --write {path}\n"
+    assert capsys.readouterr().err == f"{path} is stale; run python -m decodekit.registry.catalogue --write {path}\n"
     assert main(["--write", str(path)]) == 0
     assert main(["--check", str(path)]) == 0
     text = path.read_text(encoding="utf-8")

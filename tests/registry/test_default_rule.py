@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from decodekit.about import about_of
-from decodekit.compose import compose, copies
 from decodekit.errors import CompositionError
-from decodekit.registry import load
-from decodekit.spec import Strategy
+from decodekit.registry.compose import compose, copies
+from decodekit.registry.discovery import load
+from decodekit.registry.metadata import about_of
+from decodekit.registry.spec import Strategy
 from decodekit.testing.toy import ToyConstraint
 
 CAUSAL = frozenset({"causal_lm", "hidden", "embeddings"})

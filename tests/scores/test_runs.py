@@ -13,25 +13,26 @@ import pytest
 import torch
 
 import decodekit as dk
-from decodekit.compose import bind, compose
-from decodekit.cost import Cost
+from decodekit.core.bound import Run
+from decodekit.core.cost import Cost
+from decodekit.core.loop import decode
+from decodekit.core.protocols import Choice, Proposal, Round
+from decodekit.core.rows import NONE, Rows
+from decodekit.core.stopping import Length
 from decodekit.errors import CompositionError, OptionError
-from decodekit.kit import Run
-from decodekit.live import Live, live
-from decodekit.loop import decode
-from decodekit.recorder import Recorder
-from decodekit.registry import SCORES, load, names, plugin
-from decodekit.roles import Choice, Proposal, Round
-from decodekit.rows import NONE, Rows
+from decodekit.registry.compose import bind, compose
+from decodekit.registry.declaration import plugin
+from decodekit.registry.discovery import SCORES, load, names
 from decodekit.scores import ScoreError, ToolError, Tools
 from decodekit.scores.base import Samples, Text
 from decodekit.scores.evaluate import fold_values
 from decodekit.scores.folds import Fold
 from decodekit.scores.methods.entropy import Coefficients, fit_wepr
 from decodekit.scores.plan import scores_of
-from decodekit.stops import Length
+from decodekit.scores.running import Live, live
 from decodekit.testing import TableModel, ToyConstraint
-from decodekit.trace import Trace
+from decodekit.trace.recorder import Recorder
+from decodekit.trace.trace import Trace
 
 FOLDS = [
     "nll",
