@@ -14,7 +14,7 @@ from decodekit.errors import CompositionError, OptionError
 from decodekit.models.load import load
 from decodekit.registry import discovery
 from decodekit.registry.compose import compose, copies
-from decodekit.registry.metadata import about_of
+from decodekit.registry.metadata import info_of
 from decodekit.registry.spec import Strategy
 from decodekit.run.options import CallOptions, Options
 from decodekit.run.progress import bar
@@ -82,7 +82,7 @@ class Decoder:
     def setup_for(self, draws: bool) -> Setup:
         """What calls run with; `draws`: texts that differ are wanted, which a default selector follows."""
         if draws not in self._setups:
-            composition = compose(self._chosen, self.model.gives, self._limits, draws)
+            composition = compose(self._chosen, self.model.provides, self._limits, draws)
             for made in self._setups.values():
                 if made.spec == str(composition):
                     break
@@ -270,7 +270,7 @@ def stream(
 
 def constraint_of(value: object) -> Any:
     """`value` as a constraint plugin; what is no plugin goes to the function registered as `constraint.of`."""
-    about = about_of(value)
+    about = info_of(value)
     if about is not None and "constraint" not in about.roles:
         raise OptionError(
             f"constraint={about.name} is no constraint but a {about.roles[0]}; join it to the strategy instead"
@@ -284,7 +284,7 @@ def _constraints(value: object) -> tuple[Any, ...]:
     """One constraint, or a list of constraint plugins, all of which must hold."""
     if value is None:
         return ()
-    if isinstance(value, list | tuple) and value and all(about_of(one) for one in value):
+    if isinstance(value, list | tuple) and value and all(info_of(one) for one in value):
         return tuple(map(constraint_of, value))
     return (constraint_of(value),)
 

@@ -23,7 +23,7 @@ from transformers import AutoTokenizer
 
 import decodekit as dk
 from decodekit.constraints.canvas.unrolled import automaton_of
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.diffusion import information
 from decodekit.diffusion.marginals import Cells, Lattice, Sums
 from decodekit.models.load import load
@@ -128,7 +128,7 @@ def cost() -> list[dict[str, Any]]:
             dk.json_schema({**schema, "required": ["name"]}, "compact"),
         ):
             begun = time.perf_counter()
-            made = automaton_of((rule,), Run(model, lambda thing: thing, eos=tuple(model.eos)))  # type: ignore[arg-type, return-value]
+            made = automaton_of((rule,), BindContext(model, lambda thing: thing, eos=tuple(model.eos)))  # type: ignore[arg-type, return-value]
             took = time.perf_counter() - begun
             assert isinstance(made, Lattice)
             for batch, size in ((1, 48), (16, 48)) if model is small else ((1, 48),):

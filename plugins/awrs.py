@@ -10,9 +10,9 @@ from pydantic import Field
 from torch import Tensor
 
 from decodekit.core import noise, selection, warping
-from decodekit.core.bound import Model, Run
+from decodekit.core.bound import BindContext, Model
 from decodekit.core.noise import Salt
-from decodekit.core.protocols import Choice, Constraint, Proposal, Scorer
+from decodekit.core.protocols import Constraint, Proposal, Scorer, Selection
 from decodekit.core.rows import NONE, Rows
 from decodekit.errors import CompositionError, OptionError
 from decodekit.models.prompted import Prompted
@@ -28,12 +28,12 @@ Weight = Literal["auto", "replay", "recursive", "two_loops", "head", "exact", "n
 
 @plugin(
     role="selector",
-    keeps="weighted",
-    needs=("causal_lm", "constraint"),
-    gives=("weights", "randomness", "distribution"),
+    exactness="weighted",
+    requires=("causal_lm", "constraint"),
+    provides=("weights", "randomness", "distribution"),
     paper="Lipkin et al. 2025, arXiv 2504.05410; estimators as in decodekit.rejection.estimators",
 )
-class Awrs:
+class AWRS:
     """Check tokens in noisy order until one is allowed; the walk itself gives an unbiased weight.
 
     The vocabulary in descending order of log-probability + Gumbel noise is a sequence of draws without replacement.
@@ -87,14 +87,14 @@ class Awrs:
                 "drop it, or choose weight='replay'"
             )
         if self.weight == "none":
-            without(self, "weights", keeps="approximate")
+            without(self, "weights", exactness="approximate")
 
-    def bind(self, run: Run) -> _Awrs:
+    def bind(self, run: BindContext) -> _Awrs:
         """Opens the proposal, if there is one."""
         if self.proposal is None and not self.instead:
             return _Awrs(self, run, None)
         model = run.model if self.proposal is None else run.open(self.proposal)
-        if model.vocab != run.model.vocab or "causal_lm" not in model.gives:
+        if model.vocab != run.model.vocab or "causal_lm" not in model.provides:
             raise CompositionError(
                 f"awrs: the proposal {model.name!r} is no causal model with the {run.model.vocab} tokens of "
                 f"{run.model.name!r}; choose one with the same vocabulary"
@@ -112,10 +112,10 @@ class Awrs:
 
 
 class _Awrs:
-    def __init__(self, options: Awrs, run: Run, reader: Scorer | None) -> None:
+    def __init__(self, options: AWRS, run: BindContext, reader: Scorer | None) -> None:
         self._options, self._run, self._reader = options, run, reader
 
-    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Choice:
+    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Selection:
         if constraint is None:
             raise CompositionError("awrs: no constraint is bound; give one, or choose sample")
         law = logits if self._reader is None else self._proposed(rows, ask, logits)  # [R, K, V]
@@ -133,7 +133,7 @@ class _Awrs:
             step = self._head if self._options.weight == "head" else self._walk
             tokens[:, k], weights[:, k] = step(rows, here, law[:, k], constraint)
         logw_or_none = None if self._options.weight == "none" else self._corrected(weights, tokens, law, logits)
-        return Choice(tokens, selection.agreeing(tokens, ask), logw=logw_or_none, dead=selection.stuck(tokens, ask))
+        return Selection(tokens, selection.agreeing(tokens, ask), logw=logw_or_none, dead=selection.stuck(tokens, ask))
 
     def _proposed(self, rows: Rows, ask: Proposal, target: Tensor) -> Tensor:
         """[R, K, V] logits of the proposal among what `target` [R, K, V] can give at all.

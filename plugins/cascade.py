@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.core.protocols import Round, Scorer
 from decodekit.core.rows import NONE, Rows
 from decodekit.core.uncertainty import ANSWER, Answers
@@ -25,8 +25,8 @@ _ANSWERED: Final = frozenset({"eos", "length", "stop", "complete", "dead end"})
 
 @plugin(
     role=("scorer", "population", "observer"),
-    keeps="approximate",
-    needs=("causal_lm",),
+    exactness="approximate",
+    requires=("causal_lm",),
     paper="Language Model Cascades: Token-level uncertainty and beyond, arXiv 2404.10136, section 3",
 )
 class Cascade:
@@ -70,10 +70,10 @@ class Cascade:
                 f"cascade(threshold={self.threshold}): log-probabilities are never above 0; give a lower one, or inf"
             )
 
-    def bind(self, run: Run) -> Deferring:
+    def bind(self, run: BindContext) -> Deferring:
         """Open the large model and compare tokens; runs neither."""
         slow = run.open(self.slow)
-        if "causal_lm" not in slow.gives:
+        if "causal_lm" not in slow.provides:
             raise CompositionError(f"cascade: {slow.name!r} is not a causal language model; choose one that is")
         if not same_tokens(slow, run.model):
             raise CompositionError(

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from decodekit.core import uncertainty, warping
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.core.cost import Cost
 from decodekit.core.protocols import Proposal, Scorer
 from decodekit.core.rows import NONE, Rows
@@ -26,9 +26,9 @@ Rule = Literal["gap", "entropy", "cosine", "score", "never"]
 
 @plugin(
     role="scorer",
-    keeps="approximate",
-    needs=("causal_lm", "hidden"),
-    gives=("distribution",),
+    exactness="approximate",
+    requires=("causal_lm", "hidden"),
+    provides=("distribution",),
     paper="CALM, arXiv 2207.07061, section 3 (rules); FREE, arXiv 2310.05424, section 3.2 (exact keys and values)",
 )
 class EarlyExit:
@@ -67,7 +67,7 @@ class EarlyExit:
         if self.rule in ("never", "cosine"):  # neither looks at probabilities
             without(self, "distribution")
 
-    def bind(self, run: Run) -> Scorer:
+    def bind(self, run: BindContext) -> Scorer:
         """A reader of the run's model that stops early."""
         stacked = getattr(run.model, "stacked", None)
         if stacked is None:
@@ -99,7 +99,13 @@ class ExitReader(StagedReader):
     """Reads a token stage by stage until the rule lets it go."""
 
     def __init__(
-        self, options: EarlyExit, run: Run, forward: Forward, cost: Cost, label: str, running: Live | None = None
+        self,
+        options: EarlyExit,
+        run: BindContext,
+        forward: Forward,
+        cost: Cost,
+        label: str,
+        running: Live | None = None,
     ) -> None:
         super().__init__(forward, cost, label, _cuts(options.layers, forward))
         self._options, self._run_of, self._running = options, run, running
@@ -139,7 +145,9 @@ class ExitReader(StagedReader):
 class Judge:
     """Whether an exit's law is certain, position by position. Made once per read: one mask serves all exits."""
 
-    def __init__(self, options: EarlyExit, run: Run, rows: Rows, at: Tensor, running: Live | None = None) -> None:
+    def __init__(
+        self, options: EarlyExit, run: BindContext, rows: Rows, at: Tensor, running: Live | None = None
+    ) -> None:
         self._options, self._kit, self._rows, self._running = options, getattr(run, "kit", None), rows, running
         guess = rows.tokens.gather(1, at.clamp(min=0, max=rows.tokens.shape[1] - 1))
         self._ask = Proposal(at, guess.masked_fill((at == NONE) | (at < rows.n[:, None]), NONE))

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from decodekit.core import noise
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.core.cells import FAR, imagined
 from decodekit.core.follower import Follower
 from decodekit.core.protocols import Proposal
@@ -28,12 +28,12 @@ _LEFT = 1e-3  # of a nat of entropy that is left, against one cell that became c
 
 @plugin(
     role=("proposer", "selector"),
-    keeps="approximate",
-    needs=("masked_lm",),
-    gives=("weights", "randomness", "distribution"),
+    exactness="approximate",
+    requires=("masked_lm",),
+    provides=("weights", "randomness", "distribution"),
     paper="Fu et al. 2025 (ETE), arXiv 2511.21103: the three claims; the procedure is our reconstruction",
 )
-class Ete:
+class ETE:
     """Each round: every certain cell in the window of blocks (exploit), and some of the most uncertain ones (explore).
 
     What is certain carries no information, so a rule that takes nothing else needs many rounds; an uncertain cell
@@ -81,7 +81,7 @@ class Ete:
     sample: bool = False
 
     @model_validator(mode="after")
-    def _one_of_each(self) -> Ete:
+    def _one_of_each(self) -> ETE:
         if self.hypotheses > 1 and self.revoke > 0:
             raise ValueError("hypotheses and revoke both decide what is read in a round; give one of them")
         if self.revoke > 0 or self.hypotheses > 1:  # what is chosen depends on values that are thrown away
@@ -93,7 +93,7 @@ class Ete:
             raise ValueError("max_rounds and max_excess both say how much to explore; give one of them")
         return self
 
-    def bind(self, run: Run) -> Explorer:
+    def bind(self, run: BindContext) -> Explorer:
         """Remember the ids that matter; runs no model."""
         return Explorer(self, run)
 
@@ -101,7 +101,7 @@ class Ete:
 class Explorer(Filler):
     """The rule. What it learns of a row is in columns of the rows."""
 
-    def __init__(self, options: Ete, run: Run) -> None:
+    def __init__(self, options: ETE, run: BindContext) -> None:
         window = options.window or FAR
         super().__init__(run, "ete", block=options.block, window=window, sample=options.sample)
         if options.max_rounds is not None:

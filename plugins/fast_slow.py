@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit.core.bound import Model, Run
+from decodekit.core.bound import BindContext, Model
 from decodekit.core.protocols import Round, Scorer
 from decodekit.core.rows import NONE, Rows
 from decodekit.core.uncertainty import Reading
@@ -25,9 +25,9 @@ Combine = Literal["oracle", "contrastive", "interpolate", "proxy", "ensemble", "
 
 @plugin(
     role=("scorer", "observer"),
-    keeps="approximate",
-    needs=("causal_lm",),
-    gives=("randomness",),
+    exactness="approximate",
+    requires=("causal_lm",),
+    provides=("randomness",),
     paper="FS-GEN, arXiv 2406.12295, section 3; proxy tuning, arXiv 2401.08565; guidance, arXiv 2306.17806",
 )
 class FastSlow:
@@ -86,7 +86,7 @@ class FastSlow:
         if self.route != "random":
             without(self, "randomness")
 
-    def bind(self, run: Run) -> Collaboration:
+    def bind(self, run: BindContext) -> Collaboration:
         """Open the models and compare their tokens; runs none."""
         rule = router(self.route, self.threshold, self.fitted, "fast_slow", self.score, run)
         slow = run.model if self.slow is None else _opened(run, self.slow, "slow")
@@ -97,9 +97,9 @@ class FastSlow:
         return Collaboration(self, run, rule, run.model.reader(run.cost, run.label), asked, tuned)
 
 
-def _opened(run: Run, named: object, who: str) -> Model:
+def _opened(run: BindContext, named: object, who: str) -> Model:
     model = run.open(named)
-    if "causal_lm" not in model.gives:
+    if "causal_lm" not in model.provides:
         raise CompositionError(f"fast_slow: the {who} model {model.name!r} is not a causal language model; choose one")
     if not same_tokens(model, run.model):
         raise CompositionError(
@@ -127,7 +127,7 @@ class Collaboration:
     """The bound scorer and observer: after every round it tells where the slow model was asked and what it changed."""
 
     def __init__(
-        self, options: FastSlow, run: Run, rule: Router, fast: Scorer, slow: Scorer, tuned: Scorer | None
+        self, options: FastSlow, run: BindContext, rule: Router, fast: Scorer, slow: Scorer, tuned: Scorer | None
     ) -> None:
         self._options, self._run, self._rule = options, run, rule
         self._fast, self._slow, self._tuned = fast, slow, tuned

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.core.protocols import Scorer
 from decodekit.core.rows import Rows
 from decodekit.ensembles import combiners
@@ -19,8 +19,8 @@ from decodekit.registry.declaration import plugin
 
 @plugin(
     role="scorer",
-    keeps="approximate",
-    needs=("causal_lm",),
+    exactness="approximate",
+    requires=("causal_lm",),
     paper="Ho and Salimans 2022, arXiv 2207.12598; for language models arXiv 2306.17806; for codes arXiv 2406.06525",
 )
 class Guidance:
@@ -43,7 +43,7 @@ class Guidance:
     scale: Annotated[float, Field(ge=0.0)]
     prompt: str | tuple[int, ...]
 
-    def bind(self, run: Run) -> Guided:
+    def bind(self, run: BindContext) -> Guided:
         """Turn the prompt into ids and open two readers; runs no model."""
         if isinstance(self.prompt, str):
             ids = [int(i) for i in run.model.tokenizer.encode(self.prompt)]

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from decodekit.core import noise, selection
-from decodekit.core.bound import Run
-from decodekit.core.protocols import Choice, Constraint, Proposal
+from decodekit.core.bound import BindContext
+from decodekit.core.protocols import Constraint, Proposal, Selection
 from decodekit.core.rows import NONE, Rows
 from decodekit.registry.declaration import plugin
 from decodekit.registry.metadata import without
@@ -18,9 +18,9 @@ from decodekit.rejection import check_first
 
 @plugin(
     role="selector",
-    keeps="weighted",
-    needs=("constraint",),
-    gives=("weights", "randomness", "distribution"),
+    exactness="weighted",
+    requires=("constraint",),
+    provides=("weights", "randomness", "distribution"),
     paper="arXiv 2504.05410, locally constrained decoding; its per-step weight as in arXiv 2306.03081, section 3",
 )
 class Mask:
@@ -45,9 +45,9 @@ class Mask:
 
     def __post_init__(self) -> None:
         if self.greedy:
-            without(self, "weights", "randomness", "distribution", keeps="approximate")
+            without(self, "weights", "randomness", "distribution", exactness="approximate")
 
-    def bind(self, run: Run) -> _Mask:
+    def bind(self, run: BindContext) -> _Mask:
         """Nothing to prepare."""
         return _Mask(self.greedy)
 
@@ -61,7 +61,7 @@ class _Mask:
         """Whether every round asks for masks, which may then be begun while the model reads."""
         return not self.greedy
 
-    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Choice:
+    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Selection:
         if self.greedy and constraint is not None and check_first.prefers_checks(constraint, ask):
             return check_first.choose(rows, ask, logits, constraint, noisy=False)
         masked = selection.allowed(rows, ask, logits, constraint)  # [R, K, V]

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.core.cells import GIVEN, imagined
 from decodekit.core.protocols import Scorer
 from decodekit.core.rows import Rows
@@ -17,8 +17,8 @@ from decodekit.registry.declaration import plugin
 
 @plugin(
     role="scorer",
-    keeps="approximate",
-    needs=("masked_lm",),
+    exactness="approximate",
+    requires=("masked_lm",),
     paper="Nie et al. 2024, arXiv 2410.18514, section 3.3; used by LLaDA, arXiv 2502.09992",
 )
 class MaskGuidance:
@@ -32,7 +32,7 @@ class MaskGuidance:
 
     scale: Annotated[float, Field(ge=0.0)] = 1.0
 
-    def bind(self, run: Run) -> Scorer:
+    def bind(self, run: BindContext) -> Scorer:
         """One reader for both; runs no model."""
         return Doubled(self.scale, run.model.mask or 0, run.model.reader(run.cost, run.label))
 

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from decodekit.core import noise, selection
-from decodekit.core.bound import Run
-from decodekit.core.protocols import Choice, Constraint, Proposal
+from decodekit.core.bound import BindContext
+from decodekit.core.protocols import Constraint, Proposal, Selection
 from decodekit.core.rows import NONE, Rows
 from decodekit.registry.declaration import plugin
 from decodekit.rejection import check_first
 
 
-@plugin(role="selector", keeps="approximate", paper="the limit of sampling as the temperature goes to 0")
+@plugin(role="selector", exactness="approximate", paper="the limit of sampling as the temperature goes to 0")
 class Greedy:
     """Take the most probable token, of equal ones the first; with a constraint, of those it allows.
 
@@ -25,15 +25,15 @@ class Greedy:
     only where several are refused; the trace then has no log-probability under the processed law (`logt`).
     """
 
-    def bind(self, run: Run) -> _Greedy:
+    def bind(self, run: BindContext) -> _Greedy:
         """Nothing to prepare."""
         return _Greedy()
 
 
 @plugin(
     role="selector",
-    keeps="exact",
-    gives=("randomness", "distribution"),
+    exactness="exact",
+    provides=("randomness", "distribution"),
     paper="arXiv 2408.07978 (drafter-invariant coupling by shared noise)",
 )
 class Sample:
@@ -50,17 +50,17 @@ class Sample:
     the same tokens as those of a mask, but the trace has no log-probability under the processed law (`logt`).
     """
 
-    def bind(self, run: Run) -> _Sample:
+    def bind(self, run: BindContext) -> _Sample:
         """Nothing to prepare."""
         return _Sample()
 
 
 @dataclass(frozen=True)
 class _Greedy:
-    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Choice:
+    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Selection:
         if constraint is None:  # then something is always allowed
             tokens = logits.argmax(-1)  # [R, K]
-            return Choice(tokens, selection.reached(tokens, ask), law=logits)
+            return Selection(tokens, selection.reached(tokens, ask), law=logits)
         if check_first.prefers_checks(constraint, ask):
             return check_first.choose(rows, ask, logits, constraint, noisy=False)
         logits = selection.allowed(rows, ask, logits, constraint)  # [R, K, V]
@@ -70,7 +70,7 @@ class _Greedy:
 
 @dataclass(frozen=True)
 class _Sample:
-    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Choice:
+    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Selection:
         if constraint is not None and check_first.prefers_checks(constraint, ask):
             return check_first.choose(rows, ask, logits, constraint, noisy=True)
         logits = selection.allowed(rows, ask, logits, constraint)  # [R, K, V]

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.core.cost import Cost
 from decodekit.core.protocols import Proposal
 from decodekit.core.rows import Rows
@@ -21,9 +21,9 @@ from decodekit.speculation.drafting import Drafter
 
 @plugin(
     role=("proposer", "scorer"),
-    keeps="exact",
-    needs=("causal_lm", "hidden"),
-    gives=("guesses", "logq"),
+    exactness="exact",
+    requires=("causal_lm", "hidden"),
+    provides=("guesses", "logq"),
     paper="LayerSkip, arXiv 2404.16710, section 4.3 (self-speculative decoding with a shared cache)",
 )
 class SelfSpeculative:
@@ -52,7 +52,7 @@ class SelfSpeculative:
     sure: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     adapt: bool = False
 
-    def bind(self, run: Run) -> SelfDrafter:
+    def bind(self, run: BindContext) -> SelfDrafter:
         """One reader of the run's model for both roles."""
         stacked = getattr(run.model, "stacked", None)
         if stacked is None:
@@ -66,7 +66,7 @@ class SelfSpeculative:
 class SelfDrafter(StagedReader):
     """The bound proposer and scorer."""
 
-    def __init__(self, options: SelfSpeculative, run: Run, forward: Forward, cost: Cost, label: str) -> None:
+    def __init__(self, options: SelfSpeculative, run: BindContext, forward: Forward, cost: Cost, label: str) -> None:
         if options.exit >= forward.layers:
             raise CompositionError(
                 f"self_speculative: exit={options.exit} leaves nothing to check with, for {forward.name} has "

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.core.protocols import Proposal
 from decodekit.core.rows import Rows
 from decodekit.core.warping import Within
@@ -19,7 +19,10 @@ _CAP: Final = 100  # candidates of transformers' rule
 
 
 @plugin(
-    role="warper", keeps="exact", needs=("distribution",), paper="Top-H, arXiv 2509.02510, Algorithm 1 (ECMM, greedy)"
+    role="warper",
+    exactness="exact",
+    requires=("distribution",),
+    paper="Top-H, arXiv 2509.02510, Algorithm 1 (ECMM, greedy)",
 )
 class TopH:
     """Keep the longest run S of most probable tokens with H(q_S) <= alpha H(p), q_S being p restricted to S.
@@ -43,7 +46,7 @@ class TopH:
     mode: Literal["paper", "hf"] = "paper"
     within: Within = "constraint"
 
-    def bind(self, run: Run) -> BoundTopH:
+    def bind(self, run: BindContext) -> BoundTopH:
         """Nothing to prepare."""
         return BoundTopH(self.alpha, self.mode, self.within == "model")
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.diffusion.marginals import Lattice
 
 STATES: Final = 4_000
@@ -50,7 +50,7 @@ def packed(
     final: np.ndarray[Any, Any],
     kept: list[int],
     least: dict[int, int],
-    run: Run,
+    run: BindContext,
     what: str,
 ) -> Lattice:
     """Useful states numbered anew, one more for a text that has ended, and moves with their classes of tokens."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.diffusion.marginals import Lattice
 from decodekit.errors import ConstraintError
 
@@ -25,7 +25,7 @@ KEPT: Final = 8
 """Automata that are remembered for one vocabulary."""
 
 
-def lattice_of(trees: list[Tree], run: Run, what: str) -> Lattice:
+def lattice_of(trees: list[Tree], run: BindContext, what: str) -> Lattice:
     """The automaton of texts that hold all `trees`, over the tokens of the run's model.
 
     Raises:
@@ -36,7 +36,7 @@ def lattice_of(trees: list[Tree], run: Run, what: str) -> Lattice:
     return keep(vocabulary, "lattices", KEPT, key, lambda: _lifted(trees, vocabulary, run, what))
 
 
-def _lifted(trees: list[Tree], vocabulary: Vocabulary, run: Run, what: str) -> Lattice:
+def _lifted(trees: list[Tree], vocabulary: Vocabulary, run: BindContext, what: str) -> Lattice:
     jump, final = _bytes(Both([Automaton(tree, what) for tree in trees]), what)
     size, dead = len(vocabulary), len(final)
     if dead * size > ENTRIES:

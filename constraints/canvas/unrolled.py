@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.core.rows import NONE
 from decodekit.diffusion.marginals import Lattice
 from decodekit.errors import CompositionError, ConstraintError
@@ -35,7 +35,7 @@ KEPT: Final = 4
 """Automata that are remembered for one vocabulary."""
 
 
-def automaton_of(parts: Sequence[Any], run: Run) -> Lattice | Callable[[int], Lattice]:
+def automaton_of(parts: Sequence[Any], run: BindContext) -> Lattice | Callable[[int], Lattice]:
     """The automaton of all `parts` (constraint plugins) together, or, where one is no regular language but says by
     `unbounded()` what machine reads it, what makes one for a number of cells.
 
@@ -65,7 +65,7 @@ def automaton_of(parts: Sequence[Any], run: Run) -> Lattice | Callable[[int], La
 
 
 def unrolled(
-    machines: Sequence[Any], trees: list[Tree], vocabulary: Vocabulary, run: Run, what: str
+    machines: Sequence[Any], trees: list[Tree], vocabulary: Vocabulary, run: BindContext, what: str
 ) -> Callable[[int], Lattice]:
     """From a number of cells to the automaton of texts of no more tokens that all `machines` read and all `trees` hold.
 
@@ -80,7 +80,7 @@ def unrolled(
     return made
 
 
-def _grown(parts: list[Any], vocabulary: Vocabulary, run: Run, what: str, cells: int) -> Lattice:
+def _grown(parts: list[Any], vocabulary: Vocabulary, run: BindContext, what: str, cells: int) -> Lattice:
     """Breadth first, a token at a time, as far as the canvas goes; then only what can still end within it."""
     first = tuple(part.first() for part in parts)
     number, depth, lines = {first: 0}, [0], list[np.ndarray[Any, Any]]()

@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.core.follower import Follower
 from decodekit.core.rows import NONE, Rows
 from decodekit.errors import ConstraintError
@@ -35,7 +35,7 @@ class Bound(Follower):
     complete; where nothing else may follow they are all that is allowed. After one of them everything is.
     """
 
-    def __init__(self, compiled: Compiled, run: Run) -> None:
+    def __init__(self, compiled: Compiled, run: BindContext) -> None:
         """Raises ConstraintError where the vocabulary can spell no text of the constraint."""
         super().__init__()
         self.compiled = compiled
@@ -280,7 +280,7 @@ class Bound(Follower):
         return place.cursor.explain()
 
 
-def vocabulary_for(run: Run) -> Vocabulary:
+def vocabulary_for(run: BindContext) -> Vocabulary:
     """The vocabulary of the run's model: as wide as its logits, without the ids that end a text."""
     tokenizer: Any = run.model.tokenizer
     if tokenizer is None:

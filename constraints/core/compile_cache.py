@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import fields, is_dataclass
 from typing import Any, Final, Protocol, TypeVar
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 
 from .bound import Bound, vocabulary_for
 from .cursor import Compiled
@@ -31,7 +31,7 @@ class _Unknown(Exception):
     """A part of an unknown kind, whose meaning may change."""
 
 
-def bound(constraint: Kind, run: Run) -> Bound:
+def bound(constraint: Kind, run: BindContext) -> Bound:
     """Compiled for the run's model, or found there, and following its rows."""
     return Bound(compiled(constraint, vocabulary_for(run)), run)
 

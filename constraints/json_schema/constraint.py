@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 import jsonschema
 from pydantic import Field
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.errors import ConstraintError, ConstraintWarning
 from decodekit.registry.declaration import plugin
 
@@ -33,7 +33,7 @@ from .source import Source, clip, pointer, read
 DIGITS: Final = 64
 
 
-@plugin(role="constraint", keeps="exact", gives=("mask", "admits"))
+@plugin(role="constraint", exactness="exact", provides=("mask", "admits"))
 class JsonSchema:
     """JSON that `schema` allows; the result's value is the parsed, for a Python type the validated, object.
 
@@ -135,7 +135,7 @@ class JsonSchema:
         bounds = (self.digits, self.max_string, self.max_items)
         return (self.source().document, self.whitespace, self.engine, self.order, self.formats, self.lenient, bounds)
 
-    def bind(self, run: Run) -> Bound:
+    def bind(self, run: BindContext) -> Bound:
         """Compiled for the run's model, following its rows."""
         return bound(self, run)
 
@@ -160,7 +160,7 @@ class JsonSchema:
             return None
 
 
-@plugin(role="constraint", keeps="exact", gives=("mask", "admits"))
+@plugin(role="constraint", exactness="exact", provides=("mask", "admits"))
 class Json:
     """Any JSON value. whitespace, digits, max_string, max_items: as for `json_schema`. The value is the parsed text."""
 
@@ -175,7 +175,7 @@ class Json:
             True, self.whitespace, digits=self.digits, max_string=self.max_string, max_items=self.max_items
         ).compile(vocabulary)
 
-    def bind(self, run: Run) -> Bound:
+    def bind(self, run: BindContext) -> Bound:
         """Compiled for the run's model, following its rows."""
         return bound(self, run)
 

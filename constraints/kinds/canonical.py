@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from typing import Any
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.errors import ConstraintError
 from decodekit.registry.declaration import plugin
 from decodekit.text.canonical import Canonicality, Window, canonicality_of
@@ -19,8 +19,8 @@ from ..core.vocabulary import Vocabulary
 
 @plugin(
     role="constraint",
-    keeps="exact",
-    gives=("mask", "admits"),
+    exactness="exact",
+    provides=("mask", "admits"),
     paper="Vieira et al. 2025, arXiv 2506.07956 (canonical by pairs, for tokenizers without pre-tokens)",
 )
 class Canonical:
@@ -42,7 +42,7 @@ class Canonical:
             )
         return Spelled(canonicality_of(vocabulary.tokenizer), vocabulary)
 
-    def bind(self, run: Run) -> Bound:
+    def bind(self, run: BindContext) -> Bound:
         """Compiled for the run's model, following its rows."""
         return bound(self, run)
 

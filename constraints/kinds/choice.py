@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final, Literal
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.errors import ConstraintError
 from decodekit.registry.declaration import plugin
 
@@ -22,7 +22,7 @@ LETTERS: Final = 10_000
 """Characters of all options, up to which they are joined to a pattern by `all_of` and `template`."""
 
 
-@plugin(role="constraint", keeps="exact", gives=("mask", "admits"))
+@plugin(role="constraint", exactness="exact", provides=("mask", "admits"))
 class Choice:
     """One of `options`, thousands if need be. Where one is the beginning of another, both ending and going on may.
 
@@ -62,7 +62,7 @@ class Choice:
             return None
         return Either(tuple(map(letters, self.options)))
 
-    def bind(self, run: Run) -> Bound:
+    def bind(self, run: BindContext) -> Bound:
         """Compiled for the run's model, following its rows."""
         return bound(self, run)
 

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 from lark import Lark
 
 from decodekit.errors import ConstraintError
-from decodekit.registry.metadata import about_of
+from decodekit.registry.metadata import info_of
 
 from ..json_schema.constraint import JsonSchema
 from ..json_schema.source import is_type
@@ -37,7 +37,7 @@ def constraint_of(value: Any) -> Any:
         ConstraintError: `value` is none of these, or is not usable as such.
     """
     if not isinstance(value, type) and callable(getattr(value, "bind", None)):
-        about = about_of(value)
+        about = info_of(value)
         if about and "constraint" not in about.roles:
             raise ConstraintError(f"{about.name} is a {about.roles[0]} and no constraint; pass it as strategy=")
         return value

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.errors import ConstraintError
 from decodekit.registry.declaration import plugin
 
@@ -34,7 +34,7 @@ def _parts(name: str, given: tuple[Any, ...], least: int) -> tuple[Any, ...]:
     return made
 
 
-@plugin(role="constraint", keeps="exact", gives=("mask", "admits"))
+@plugin(role="constraint", exactness="exact", provides=("mask", "admits"))
 class AllOf:
     """Text that satisfies all of `parts`, which are constraints or what they can be made of.
 
@@ -68,7 +68,7 @@ class AllOf:
         rest = [part.compile(vocabulary) for i, part in enumerate(parts) if i not in trees]
         return Together(joined + rest, vocabulary, True) if rest else joined[0]
 
-    def bind(self, run: Run) -> Bound:
+    def bind(self, run: BindContext) -> Bound:
         """Compiled for the run's model, following its rows."""
         return bound(self, run)
 
@@ -81,7 +81,7 @@ class AllOf:
         return _parts("all_of", self.parts, 1)[0].value(text) if self.judge(text) else None
 
 
-@plugin(role="constraint", keeps="exact", gives=("mask", "admits"))
+@plugin(role="constraint", exactness="exact", provides=("mask", "admits"))
 class AnyOf:
     """Text that satisfies at least one of `parts`, which are constraints or what they can be made of."""
 
@@ -100,7 +100,7 @@ class AnyOf:
         """For one vocabulary. Raises ConstraintError where a part does."""
         return Together([part.compile(vocabulary) for part in _parts("any_of", self.parts, 1)], vocabulary, False)
 
-    def bind(self, run: Run) -> Bound:
+    def bind(self, run: BindContext) -> Bound:
         """Compiled for the run's model, following its rows."""
         return bound(self, run)
 
@@ -113,7 +113,7 @@ class AnyOf:
         return next((part.value(text) for part in _parts("any_of", self.parts, 1) if part.judge(text)), None)
 
 
-@plugin(role="constraint", keeps="exact", gives=("mask", "admits"))
+@plugin(role="constraint", exactness="exact", provides=("mask", "admits"))
 class NotAtEnd:
     """Any text, as long as it may not end there: the whole text must not satisfy `part`. On the way it may."""
 
@@ -126,7 +126,7 @@ class NotAtEnd:
         """For one vocabulary. Raises ConstraintError where the part does."""
         return _Free(_parts("not_at_end", (self.part,), 1)[0].compile(vocabulary), vocabulary)
 
-    def bind(self, run: Run) -> Bound:
+    def bind(self, run: BindContext) -> Bound:
         """Compiled for the run's model, following its rows."""
         return bound(self, run)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor
 
-from decodekit.core.bound import Model, Run
+from decodekit.core.bound import BindContext, Model
 from decodekit.core.rows import Rows
 from decodekit.errors import ConstraintError
 
@@ -77,7 +77,7 @@ class LogitsProcessorOf(LogitsProcessor):  # type: ignore[misc]
             number = torch.arange(len(ids), device=ids.device)
             rows = Rows(ids.tolist(), torch.full_like(number, torch.iinfo(torch.int64).max), number, number, number)
             model = _Width("this model", size, self._tokenizer, self._eos)
-            run = Run(model=cast("Model", model), open=lambda what: cast("Model", model), eos=self._eos)
+            run = BindContext(model=cast("Model", model), open=lambda what: cast("Model", model), eos=self._eos)
             self._bound = self._plugin.bind(run)
         rows.reserve(ids.shape[1])
         rows.tokens[:, : ids.shape[1]] = ids

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.errors import ConstraintError
 from decodekit.registry.declaration import plugin
 
@@ -23,7 +23,7 @@ MEMORY: Final = 65_536
 """How many answers of a function are remembered."""
 
 
-@plugin(role="constraint", keeps="exact", gives=("mask", "admits"))
+@plugin(role="constraint", exactness="exact", provides=("mask", "admits"))
 class Predicate:
     """Text of which `fn(prefix)` says True at every prefix, character by character.
 
@@ -67,7 +67,7 @@ class Predicate:
         kind = Leaper if self.closed else Checker
         return kind(self.fn, self.complete, self.over == "text", self.timeout)
 
-    def bind(self, run: Run) -> Bound:
+    def bind(self, run: BindContext) -> Bound:
         """Compiled for the run's model, following its rows."""
         return Bound(self.compile(vocabulary_for(run)), run)
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.core.rows import NONE, Rows
 from decodekit.errors import ConstraintError
 from decodekit.registry.declaration import plugin
@@ -19,7 +19,7 @@ KNOWN: Final = 256
 """Texts whose masks, and processors that stand there, are remembered."""
 
 
-@plugin(role="constraint", keeps="exact", gives=("mask", "admits"))
+@plugin(role="constraint", exactness="exact", provides=("mask", "admits"))
 class Processor:
     """What a logits processor leaves above minus infinity: of transformers, of outlines, of whoever has one.
 
@@ -33,7 +33,7 @@ class Processor:
 
     make: Callable[[], Any]
 
-    def bind(self, run: Run) -> Processed:
+    def bind(self, run: BindContext) -> Processed:
         """Makes one processor for each row when it is first asked."""
         return Processed(self.make, run)
 
@@ -51,7 +51,7 @@ class Processed:
 
     dear = True
 
-    def __init__(self, make: Callable[[], Any], run: Run) -> None:
+    def __init__(self, make: Callable[[], Any], run: BindContext) -> None:
         self._make, self._cost, self._width = make, run.cost, run.model.vocab
         self._eos = [i for i in run.eos if 0 <= i < self._width]
         self._known: OrderedDict[tuple[int, ...], _Held] = OrderedDict()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.errors import ConstraintError
 from decodekit.registry.declaration import plugin
 
@@ -22,7 +22,7 @@ from ..core.cursor import Compiled
 from ..core.vocabulary import Vocabulary
 
 
-@plugin(role="constraint", keeps="exact", gives=("mask", "admits"))
+@plugin(role="constraint", exactness="exact", provides=("mask", "admits"))
 class Regex:
     """Text that `pattern` matches as a whole, as `re.fullmatch` would.
 
@@ -80,7 +80,7 @@ class Regex:
         """The pattern as a tree of what automata can do; None where it is beyond them."""
         return None if self.beyond else parsed(self.pattern)
 
-    def bind(self, run: Run) -> Bound:
+    def bind(self, run: BindContext) -> Bound:
         """Compiled for the run's model, following its rows."""
         return bound(self, run)
 

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 import regex
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.registry.declaration import plugin
 
 from ..automata.byte_machine import States
@@ -73,7 +73,7 @@ class Molecule(NamedTuple):
     fresh: bool = False
 
 
-@plugin(role="constraint", keeps="exact", gives=("mask", "admits"))
+@plugin(role="constraint", exactness="exact", provides=("mask", "admits"))
 class Smiles:
     """A SMILES text: atoms, bonds, branches and ring closures as OpenSMILES has them, and no atom with too many bonds.
 
@@ -87,7 +87,7 @@ class Smiles:
         """For one vocabulary."""
         return States(Reader(), vocabulary)
 
-    def bind(self, run: Run) -> Bound:
+    def bind(self, run: BindContext) -> Bound:
         """Compiled for the run's model, following its rows."""
         return bound(self, run)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.errors import ConstraintError
 from decodekit.registry.declaration import plugin
 
@@ -23,7 +23,7 @@ from .coercion import constraint_of
 _HOLE: Final = re.compile(r"\{\{|\}\}|\{(\w+)\}|[{}]")
 
 
-@plugin(role="constraint", keeps="exact", gives=("mask", "admits"))
+@plugin(role="constraint", exactness="exact", provides=("mask", "admits"))
 class Template:
     """The text `text`, in which each `{name}` is a hole for what the constraint `holes[name]` allows.
 
@@ -86,7 +86,7 @@ class Template:
         except GrammarError as error:
             raise ConstraintError(f"template: {' '.join(str(error).split())[-120:]}; use simpler holes") from None
 
-    def bind(self, run: Run) -> Bound:
+    def bind(self, run: BindContext) -> Bound:
         """Compiled for the run's model, following its rows."""
         return Bound(self.compile(vocabulary_for(run)), run)
 

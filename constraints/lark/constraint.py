@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from lark import Lark
 from lark.exceptions import LarkError
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.errors import ConstraintError
 from decodekit.registry.declaration import plugin
 
@@ -30,7 +30,7 @@ SECONDS: Final = 30.0
 """How long a grammar may take to load."""
 
 
-@plugin(role="constraint", keeps="exact", gives=("mask", "admits"))
+@plugin(role="constraint", exactness="exact", provides=("mask", "admits"))
 class Cfg:
     """Text that a context-free grammar generates.
 
@@ -119,7 +119,7 @@ class Cfg:
         """What reads the grammar byte by byte, for canvases; None where that is llguidance."""
         return self.reader() if self.dialect == "lark" else None
 
-    def bind(self, run: Run) -> Bound:
+    def bind(self, run: BindContext) -> Bound:
         """Compiled for the run's model, following its rows."""
         return Bound(self.compile(vocabulary_for(run)), run)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import sqlglot
 from pydantic import Field
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.errors import ConstraintError
 from decodekit.registry.declaration import plugin
 
@@ -24,7 +24,7 @@ from .small_grammar import grammar
 from .sources import dialect_of, names_of, shape_of
 
 
-@plugin(role="constraint", keeps="exact", gives=("mask", "admits"))
+@plugin(role="constraint", exactness="exact", provides=("mask", "admits"))
 class Sql:
     """One SELECT statement that SQLite can compile for the database given by its DDL or its file; never anything else.
 
@@ -109,7 +109,7 @@ class Sql:
             return _small(self.shape(), vocabulary, self.case == "any")
         return SqlStates(self.machine(), vocabulary)
 
-    def bind(self, run: Run) -> Bound:
+    def bind(self, run: BindContext) -> Bound:
         """Compiled for the run's model, following its rows."""
         return bound(self, run)
 

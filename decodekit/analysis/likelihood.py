@@ -35,7 +35,7 @@ def likelihood(decoder: Decoder, pairs: Sequence[tuple[Sequence[int], Sequence[i
         PromptError: an empty context, or a text beyond the model's context.
     """
     model = decoder.model
-    if "causal_lm" not in model.gives:
+    if "causal_lm" not in model.provides:
         raise CompositionError(f"{model.name!r} is no causal model, so a text has no likelihood; choose one that is")
     for number, (context, continuation) in enumerate(pairs):
         if not context:

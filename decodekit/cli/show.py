@@ -66,10 +66,10 @@ def scores() -> None:
     """List every registered uncertainty score: options, what it needs, paper."""
     from decodekit.cli.lists import listed
     from decodekit.registry import discovery
-    from decodekit.registry.metadata import about_of
+    from decodekit.registry.metadata import info_of
 
     def facts(cls: Any) -> str:
-        about = about_of(cls)
+        about = info_of(cls)
         way = "more is more uncertain" if cls.rising else "less is more uncertain"
         return "; ".join([way, *([about.paper] if about and about.paper else [])])
 

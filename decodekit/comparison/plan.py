@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from decodekit.comparison.task import Item, Task
 from decodekit.errors import OptionError, SpecError
-from decodekit.registry.metadata import about_of, form
+from decodekit.registry.metadata import form, info_of
 from decodekit.registry.spec import Strategy, parse, parse_task
 
 FREE: Final = "unconstrained:"
@@ -181,7 +181,7 @@ def plan_of(
 def task_of(given: str | Task) -> Task:
     """A task from its spec."""
     found = parse_task(given) if isinstance(given, str) else given
-    if about_of(found) is None or not isinstance(found, Task):
+    if info_of(found) is None or not isinstance(found, Task):
         raise SpecError(f"{form(found)} is no task; give a spec such as 'sql(limit=50)', or a registered task plugin")
     return found
 

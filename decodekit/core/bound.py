@@ -1,4 +1,6 @@
-"""What one run is made of: the bound answers (:class:`Kit`) and what they were bound with (:class:`Run`)."""
+"""What one run is made of: the bound answers (:class:`BoundStrategy`) and what they were bound with
+(:class:`BindContext`).
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,13 @@ from torch import Tensor
 
 from decodekit.core.cost import Cost
 from decodekit.core.protocols import (
-    Choice,
     Constraint,
     Observer,
     Population,
     Proposal,
     Proposer,
     Scorer,
+    Selection,
     Selector,
     Stop,
     Warper,
@@ -30,7 +32,7 @@ from decodekit.core.warping import Reshaped, processed, reshape, split
 class Model(Protocol):
     """A loaded model as plugins see it. Readers are independent: each has its own cache and follows rows by itself.
 
-    gives: capabilities, of `causal_lm`, `masked_lm`, `hidden`, `embeddings`, `codebook`.
+    provides: capabilities, of `causal_lm`, `masked_lm`, `hidden`, `embeddings`, `codebook`.
     vocab: width V of the logits, which may exceed the tokenizer's. context: most positions, or None for no limit.
     eos: ids that end a text. mask: id of the mask token of a masked LM, else None.
     """
@@ -40,7 +42,7 @@ class Model(Protocol):
     context: int | None
     eos: tuple[int, ...]
     mask: int | None
-    gives: frozenset[str]
+    provides: frozenset[str]
     tokenizer: Any
 
     @property
@@ -56,7 +58,7 @@ class Model(Protocol):
 
 
 @dataclass(frozen=True)
-class Kit:
+class BoundStrategy:
     """The bound answers to the questions of a round."""
 
     proposer: Proposer
@@ -82,7 +84,7 @@ class Kit:
             if begin is not None:
                 begin(rows, at)
 
-    def judge(self, rows: Rows, ask: Proposal, logits: Tensor) -> tuple[Tensor, Choice]:
+    def judge(self, rows: Rows, ask: Proposal, logits: Tensor) -> tuple[Tensor, Selection]:
         """Warp and select: (warped logits [R, K, V], choice). A drafter calls it too: same rules for both."""
         found = self.reshape(rows, ask, logits)
         choice = self.selector.select(rows, ask, found.logits, found.constraint)
@@ -111,12 +113,12 @@ class Kit:
 
 
 @dataclass
-class Run:
+class BindContext:
     """What a plugin's `bind(run)` may use. `kit` is set after everything is bound: use it while decoding only.
 
     open: opens another model by path, hub name, `zoo:NAME`, or passes a loaded one through.
     eos: ids that end a text in this run (empty: none does).
-    needs: capabilities that some plugin of the composition reads.
+    requires: capabilities that some plugin of the composition reads.
     limits: the constraint plugins of the run, for whoever needs one more bound instance (:func:`another_constraint`).
     label: under which the work of the model is counted.
     hidden: whether the trace wants hidden states; a scorer that can tells them (:data:`decodekit.trace.recorder.Told`).
@@ -129,9 +131,9 @@ class Run:
     seed: int = 0
     cost: Cost = field(default_factory=Cost)
     constraint: Constraint | None = None
-    needs: frozenset[str] = frozenset()
+    requires: frozenset[str] = frozenset()
     label: str = "target"
     limits: tuple[Any, ...] = ()
     hidden: bool = False
     watchers: list[Any] | None = None
-    kit: Kit = field(init=False)
+    kit: BoundStrategy = field(init=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.core.protocols import Proposal, Scorer
 from decodekit.core.rows import NONE, Rows
 from decodekit.errors import CompositionError
@@ -17,7 +17,7 @@ from decodekit.errors import CompositionError
 class Next:
     """Proposer: the next position of every row that is not done, no guess."""
 
-    def bind(self, run: Run) -> Next:
+    def bind(self, run: BindContext) -> Next:
         """Nothing to prepare."""
         return self
 
@@ -34,11 +34,11 @@ class Next:
 class ModelScorer:
     """Scorer: one forward pass of the run's model."""
 
-    def bind(self, run: Run) -> Scorer:
+    def bind(self, run: BindContext) -> Scorer:
         """A reader of the model over its own cache, counted under `run.label`."""
         if run.hidden:
             made = getattr(run.model, "hidden_scorer", None)
-            if made is None or "hidden" not in run.model.gives:
+            if made is None or "hidden" not in run.model.provides:
                 raise CompositionError(
                     f"hidden=True asks for hidden states, and {run.model.name} does not give them; drop it"
                 )
@@ -53,7 +53,7 @@ class Alone:
 
     width: int = 1
 
-    def bind(self, run: Run) -> Alone:
+    def bind(self, run: BindContext) -> Alone:
         """Nothing to prepare."""
         return self
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.core.protocols import Constraint
 from decodekit.core.rows import NONE, Rows
 
@@ -92,7 +92,7 @@ class Product:
         return "; and ".join(str(ask(rows, row)) for ask in asks if ask is not None)
 
 
-def another_constraint(run: Run) -> Constraint | None:
+def another_constraint(run: BindContext) -> Constraint | None:
     """The constraint of a run once more, bound for rows of one's own: bound ones follow the rows of the run."""
     bound: list[Constraint] = [limit.bind(run) for limit in run.limits]
     return Product(bound) if len(bound) > 1 else next(iter(bound), None)

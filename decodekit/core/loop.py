@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from decodekit.core import noise
-from decodekit.core.bound import Kit
-from decodekit.core.protocols import Choice, Proposal, Round, Watcher
+from decodekit.core.bound import BoundStrategy
+from decodekit.core.protocols import Proposal, Round, Selection, Watcher
 from decodekit.core.rows import NONE, Rows
 from decodekit.core.trees import decide
 from decodekit.core.warping import is_before
@@ -20,7 +20,7 @@ _REMARKS: Final = 64  # ... and of a run: where rows die in masses, more of them
 _NEVER = torch.iinfo(torch.int64).max
 
 
-def decode(kit: Kit, rows: Rows) -> Generator[Round, None, None]:
+def decode(kit: BoundStrategy, rows: Rows) -> Generator[Round, None, None]:
     """Run rounds until every row has left the batch (they are then in `rows.retired`), yielding each one.
 
     The generator can be stepped by hand, and abandoned at any point: `rows` is consistent whenever it is suspended.
@@ -44,7 +44,7 @@ def decode(kit: Kit, rows: Rows) -> Generator[Round, None, None]:
         number += 1
 
 
-def _settle(kit: Kit, rows: Rows, ask: Proposal, choice: Choice, take: Tensor, before: Tensor) -> Tensor:
+def _settle(kit: BoundStrategy, rows: Rows, ask: Proposal, choice: Selection, take: Tensor, before: Tensor) -> Tensor:
     """End rows at the earliest cut, weigh what is left, and return it: [R, K] bool, nothing past the cut counts."""
     ends = [(stop, cut) for stop in kit.stops if (cut := stop.ended(rows, before)) is not None]  # cut: [R]
     if ends:
@@ -64,7 +64,7 @@ def _settle(kit: Kit, rows: Rows, ask: Proposal, choice: Choice, take: Tensor, b
     return take
 
 
-def _explain(kit: Kit, rows: Rows, dead: Tensor) -> None:
+def _explain(kit: BoundStrategy, rows: Rows, dead: Tensor) -> None:
     """Note what was expected where a row came to a dead end; for a few rows of a group only, for it may be dear."""
     ask = getattr(kit.constraint, "explain", None)
     cuts = kit.constraint is not None and any(is_before(warper) for warper in kit.warpers)
@@ -81,7 +81,7 @@ def _explain(kit: Kit, rows: Rows, dead: Tensor) -> None:
             rows.remark(r, why)
 
 
-def _was_open(kit: Kit, rows: Rows, r: int) -> bool:
+def _was_open(kit: BoundStrategy, rows: Rows, r: int) -> bool:
     """Whether the constraint itself allows something after the text of row `r`."""
     assert kit.constraint is not None
     if getattr(kit.selector, "restricts", False):  # a canvas: what was committed so far had an accepted filling
@@ -91,7 +91,7 @@ def _was_open(kit: Kit, rows: Rows, r: int) -> bool:
     return bool(kit.constraint.mask(rows, at[:, None])[r].any())
 
 
-def _survive(kit: Kit, rows: Rows) -> None:
+def _survive(kit: BoundStrategy, rows: Rows) -> None:
     index = kit.population.survivors(rows)
     if index is not None:
         moved = index != torch.arange(len(rows), device=rows.device)

@@ -95,7 +95,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Selection:
     """What a selector decided.
 
     tokens: [R, K] int64. NONE with `take` opens a cell of a canvas again.
@@ -134,7 +134,7 @@ class Round:
     ask: Proposal
     logits: Tensor
     warped: Tensor
-    choice: Choice
+    choice: Selection
     take: Tensor
     before: Tensor
     ended: Tensor
@@ -209,7 +209,7 @@ class Constraint(Protocol):
 class Selector(Protocol):
     """Which tokens are taken? Exactly one per composition."""
 
-    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Choice:
+    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Selection:
         """Decide from warped `logits` [R, K, V]. For a chain of guesses: take the agreeing ones and one token more.
 
         Where warpers act within the constraint the logits are restricted already, and `constraint` knows it
@@ -252,7 +252,7 @@ class Stop(Protocol):
 class Watcher(Protocol):
     """A stop that judges by the laws: it is shown what was taken before it is asked."""
 
-    def watch(self, rows: Rows, ask: Proposal, logits: Tensor, choice: Choice, take: Tensor) -> None:
+    def watch(self, rows: Rows, ask: Proposal, logits: Tensor, choice: Selection, take: Tensor) -> None:
         """After the commit: `logits` [R, K, V] of the model, `take` [R, K] bool what became final, before any cut."""
 
 

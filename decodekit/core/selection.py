@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from decodekit.core.protocols import Choice, Constraint, Proposal
+from decodekit.core.protocols import Constraint, Proposal, Selection
 from decodekit.core.rows import NONE, Rows
 
 
@@ -47,7 +47,7 @@ def stuck(tokens: Tensor, ask: Proposal) -> Tensor:
     return (reached(tokens, ask) & (tokens == NONE)).any(1)
 
 
-def chain(tokens: Tensor, ask: Proposal, logits: Tensor, logw: Tensor | None = None) -> Choice:
+def chain(tokens: Tensor, ask: Proposal, logits: Tensor, logw: Tensor | None = None) -> Selection:
     """The choice of a selector that would choose `tokens` [R, K] under the processed law `logits` [R, K, V].
 
     NONE in `tokens` means that nothing is allowed there: the row is dead if its chain holds as far as there.
@@ -56,4 +56,4 @@ def chain(tokens: Tensor, ask: Proposal, logits: Tensor, logw: Tensor | None = N
         law = logits.gather(-1, ask.guess.clamp(min=0)[..., None])[..., 0]  # [R, K]
         tokens = torch.where(ask.pinned, ask.guess.masked_fill(law == -torch.inf, NONE), tokens)
     within, chosen = reached(tokens, ask), tokens != NONE
-    return Choice(tokens, within & chosen, logw=logw, law=logits, dead=(within & ~chosen).any(1))
+    return Selection(tokens, within & chosen, logw=logw, law=logits, dead=(within & ~chosen).any(1))

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from decodekit.core.protocols import Choice, Nodes, Proposal, Refused, Scorer
+from decodekit.core.protocols import Nodes, Proposal, Refused, Scorer, Selection
 from decodekit.core.rows import NONE, Rows
 
 if TYPE_CHECKING:
-    from decodekit.core.bound import Kit
+    from decodekit.core.bound import BoundStrategy
 
 __all__ = ["Decided", "Nodes", "Refused", "ancestors", "children", "decide", "nodes_of", "proposal", "read"]
 
@@ -31,11 +31,11 @@ class Decided(NamedTuple):
     ask: Proposal
     logits: Tensor
     warped: Tensor
-    choice: Choice
+    choice: Selection
     refused: Refused | None
 
 
-def decide(kit: Kit, rows: Rows, ask: Proposal) -> Decided:
+def decide(kit: BoundStrategy, rows: Rows, ask: Proposal) -> Decided:
     """Score, warp and select, for chains and trees alike."""
     if ask.parent is not None:
         return _walk(kit, rows, ask)
@@ -152,13 +152,13 @@ def _along(scorer: Scorer, rows: Rows, nodes: Nodes, only: Tensor | None) -> Ten
     return laws[:, :-1]
 
 
-def _walk(kit: Kit, rows: Rows, ask: Proposal) -> Decided:
+def _walk(kit: BoundStrategy, rows: Rows, ask: Proposal) -> Decided:
     nodes = nodes_of(rows, ask)
     laws = read(kit.scorer, rows, nodes, 0, ask.only)  # [R, 1 + N, V]
     table = children(nodes)  # [R, 1 + N, C]
     where = torch.zeros_like(rows.n)  # [R] place of the law that decides next
     going = nodes.base != NONE
-    steps: list[tuple[Proposal, Tensor, Tensor, Choice]] = []
+    steps: list[tuple[Proposal, Tensor, Tensor, Selection]] = []
     lost = nodes.token != NONE  # [R, N] nodes that were not walked
     for depth in range(nodes.height + 1):
         at = (nodes.base + depth).masked_fill(~going, NONE)
@@ -205,7 +205,7 @@ def _chain(steps: list[Proposal], ask: Proposal) -> Proposal:
     return Proposal(at, guess, logq=logq, only=ask.only, by=ask.by, who=who, words=ask.words)
 
 
-def _choice(steps: list[tuple[Proposal, Tensor, Tensor, Choice]], warped: Tensor) -> Choice:
+def _choice(steps: list[tuple[Proposal, Tensor, Tensor, Selection]], warped: Tensor) -> Selection:
     choices = [choice for *_, choice in steps]
     on = [step.at[:, 0] != NONE for step, *_ in steps]
     tokens, take = (torch.cat([getattr(one, name) for one in choices], 1) for name in ("tokens", "take"))
@@ -222,7 +222,7 @@ def _choice(steps: list[tuple[Proposal, Tensor, Tensor, Choice]], warped: Tensor
         dead = torch.zeros_like(on[0])
         for one, here in zip(choices, on, strict=True):
             dead = dead if one.dead is None else dead | (one.dead & here)
-    return Choice(tokens, take, logw=logw, law=law, dead=dead)
+    return Selection(tokens, take, logw=logw, law=law, dead=dead)
 
 
 def _refused(ask: Proposal, nodes: Nodes, laws: Tensor, lost: Tensor) -> Refused | None:

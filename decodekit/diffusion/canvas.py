@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from decodekit.core import noise, warping
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.core.cells import FAR, GIVEN, open_templates, packed
-from decodekit.core.protocols import Choice, Constraint, Proposal
+from decodekit.core.protocols import Constraint, Proposal, Selection
 from decodekit.core.rows import NONE, Rows
 from decodekit.diffusion.constrained_canvas import held
 from decodekit.diffusion.marginals import Sums
@@ -117,7 +117,9 @@ class Filler(ABC):
     weighs = True
     """Drawn values have importance weights under a constraint: what is committed is never opened again."""
 
-    def __init__(self, run: Run, name: str, *, block: int | None = None, window: int = 1, sample: bool = False) -> None:
+    def __init__(
+        self, run: BindContext, name: str, *, block: int | None = None, window: int = 1, sample: bool = False
+    ) -> None:
         if run.model.mask is None:
             raise CompositionError(
                 f"{name}: the model {run.model.name!r} has no mask token; choose a masked model whose tokenizer "
@@ -171,7 +173,7 @@ class Filler(ABC):
         first = number.masked_fill(~is_open, FAR).amin(1, keepdim=True)  # [R, 1]
         return is_open & (number - first < self.window)
 
-    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Choice:
+    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Selection:
         """Look, choose, and tell the ledger."""
         view = self.look(rows, ask, logits)
         pick = self.choose(view)
@@ -183,7 +185,7 @@ class Filler(ABC):
             dead = view.sums.log_z().isneginf() & view.scope.any(1)
             if self.sample and self.weighs:
                 logw = self.held.weight(rows, ask, view.sums, self.given(rows), tokens, take)
-        return Choice(
+        return Selection(
             tokens,
             take,
             logw=logw,

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from decodekit.core import warping
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.core.protocols import Proposal, Warper
 from decodekit.core.rows import NONE, Rows
 from decodekit.diffusion.marginals import LEAST, Cells, Lattice, Sums
@@ -34,7 +34,7 @@ _Z, _DRAWN = "canvas.z", "canvas.drawn"
 """Columns: [R] log of the accepted mass after the last commit; [R] joint draws so far."""
 
 
-def held(run: Run) -> Held:
+def held(run: BindContext) -> Held:
     """The constraints of a run as an automaton. One that knows its own (`lattice(run)`) is asked for it.
 
     Raises:
@@ -48,7 +48,7 @@ def held(run: Run) -> Held:
 class Held:
     """The automaton on the rows of a run; what it keeps of a row is in columns of the rows."""
 
-    def __init__(self, lattice: Lattice | Callable[[int], Lattice], run: Run) -> None:
+    def __init__(self, lattice: Lattice | Callable[[int], Lattice], run: BindContext) -> None:
         """`lattice`: itself, or, where it depends on that, a function of the most cells of a canvas."""
         self._made = lattice if callable(lattice) else None
         if not callable(lattice):

@@ -103,7 +103,7 @@ def hidden_states(model: Any, prompts: Sequence[Sequence[int]]) -> Tensor:
     Raises:
         CompositionError: the model gives no hidden states.
     """
-    if "hidden" not in model.gives or not hasattr(model, "hf"):
+    if "hidden" not in model.provides or not hasattr(model, "hf"):
         raise CompositionError(
             f"a probe reads hidden states, which {model.name} does not give; use a causal language model"
         )

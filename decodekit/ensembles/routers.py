@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from decodekit.core import noise
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.core.rows import Rows
 from decodekit.core.uncertainty import RISING, Reading
 from decodekit.errors import CompositionError
@@ -26,7 +26,7 @@ _SALT: Final = 1 << 17
 
 
 def router(
-    route: str, threshold: float | None, fitted: str | None, who: str, score: Any = None, run: Run | None = None
+    route: str, threshold: float | None, fitted: str | None, who: str, score: Any = None, run: BindContext | None = None
 ) -> Router:
     """The rule that `route` names; `who` is named in errors. `score`: of route="score", a running score of `run`.
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from decodekit.api import Decoder
-from decodekit.core.bound import Kit
+from decodekit.core.bound import BoundStrategy
 from decodekit.core.cost import Cost
 from decodekit.core.protocols import Proposal
 from decodekit.core.rows import NONE, Rows
@@ -98,7 +98,7 @@ class HFGenerate:
         options = decoder.options.having({"seed": seed, "eos": () if eos is None else eos.flatten().tolist()})
         pad = _pad(config, options.eos or ())
 
-        def adapt(kit: Kit) -> Kit:
+        def adapt(kit: BoundStrategy) -> BoundStrategy:
             ours = _Padded(input_ids, pad)
             warpers = _warpers(ours, logits_processor)
             stops = (_Criteria(ours, stopping_criteria),) if len(stopping_criteria) else ()

@@ -73,7 +73,7 @@ def reader_of(model: Model, cost: Cost, label: str) -> Scorer:
         CompositionError: the model does not give them.
     """
     reading = getattr(model, "reading", None)
-    if reading is None or "hidden" not in model.gives:
+    if reading is None or "hidden" not in model.provides:
         raise CompositionError(f"hidden=True asks for hidden states, and {model.name} does not give them; drop it")
     made: list[_Wide] = []
 

@@ -67,7 +67,7 @@ def load(
         if device is not None:
             hf = hf.to(device)
         return _wrap(hf, found, name, cache, codebook_beside(_source(name)))
-    if hasattr(model, "reader") and hasattr(model, "gives"):
+    if hasattr(model, "reader") and hasattr(model, "provides"):
         return model
     if not isinstance(model, torch.nn.Module) or not hasattr(model, "config"):
         raise UnknownModel(

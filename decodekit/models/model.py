@@ -59,10 +59,10 @@ class HFModel:
         self.hf, self.tokenizer, self.name = hf, tokenizer, name
         self.context, self.eos, self.mask, self.cache = context, eos, mask, cache
         kind = "masked_lm" if masked else "causal_lm"
-        self.gives = frozenset({kind, "embeddings"} if masked else {kind, "embeddings", "hidden"})
+        self.provides = frozenset({kind, "embeddings"} if masked else {kind, "embeddings", "hidden"})
         self.codebook = codebook
         if codebook is not None:
-            self.gives |= {"codebook"}
+            self.provides |= {"codebook"}
         self._masked = masked
         self.block: int | None = getattr(hf, "block", None)
         self._forward = None if masked else Forward(hf, name, context)

@@ -26,7 +26,7 @@ class _Reader(Potential):
 
     def __init__(self, model: object) -> None:
         self.model: Model = load(model)
-        if "causal_lm" not in self.model.gives or self.model.tokenizer is None:
+        if "causal_lm" not in self.model.provides or self.model.tokenizer is None:
             raise OptionError(
                 f"{self.model.name!r} cannot be a critic; choose a causal language model with a tokenizer"
             )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from decodekit.errors import BrokenPlugin
 from decodekit.registry import discovery
-from decodekit.registry.metadata import ROLES, Option, about_of, options_of
+from decodekit.registry.metadata import ROLES, Option, info_of, options_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,10 +32,10 @@ class Row:
     name: str
     roles: tuple[str, ...]
     options: tuple[Option, ...]
-    keeps: str
-    needs: tuple[str, ...]
-    gives: tuple[str, ...]
-    refuses: tuple[str, ...]
+    exactness: str
+    requires: tuple[str, ...]
+    provides: tuple[str, ...]
+    conflicts_with: tuple[str, ...]
     paper: str
     distribution: str
     version: str
@@ -63,7 +63,7 @@ def table(distribution: str | None = None) -> list[Row]:
             origin, cls = discovery.origin(name), discovery.load(name)
         except BrokenPlugin:
             continue
-        about = about_of(cls)
+        about = info_of(cls)
         if about is None or (distribution and origin.distribution != distribution):
             continue
         rows.append(
@@ -71,10 +71,10 @@ def table(distribution: str | None = None) -> list[Row]:
                 name=name,
                 roles=about.roles,
                 options=options_of(cls),
-                keeps=about.keeps,
-                needs=about.needs,
-                gives=about.gives,
-                refuses=about.refuses,
+                exactness=about.exactness,
+                requires=about.requires,
+                provides=about.provides,
+                conflicts_with=about.conflicts_with,
                 paper=about.paper,
                 distribution=origin.distribution,
                 version=origin.version,
@@ -100,14 +100,14 @@ def rich_table(rows: Sequence[Row] | None = None) -> Table:
     found.add_column("plugin and its options", overflow="fold", max_width=36)  # two columns fit 80 characters
     found.add_column("what it does", overflow="fold")
     for row in table() if rows is None else rows:
-        facts = [row.role, f"keeps {row.keeps}", *_facts(row), *([row.paper] if row.paper else [])]
+        facts = [row.role, row.exactness, *_facts(row), *([row.paper] if row.paper else [])]
         what = "\n".join([row.summary, "; ".join([*facts, f"{row.distribution} {row.version}".strip()])])
         found.add_row(Text("\n  ".join([row.name, *map(str, row.options)])), Text(what))  # Text: [ ] is no markup
     return found
 
 
 def _facts(row: Row) -> list[str]:
-    given = (("needs", row.needs), ("gives", row.gives), ("refuses", row.refuses))
+    given = (("requires", row.requires), ("provides", row.provides), ("conflicts with", row.conflicts_with))
     return [f"{said} {', '.join(words)}" for said, words in given if words]
 
 
@@ -127,15 +127,15 @@ def broken_table() -> Table:
 def markdown(rows: Sequence[Row] | None = None) -> str:
     """The reference of the built-in plugins (or of `rows`) in Markdown: an overview and a paragraph for each."""
     rows = table(OWN) if rows is None else rows
-    lines = ["| plugin | role | keeps | what it does |", "| --- | --- | --- | --- |"]
-    lines += [f"| [`{row.name}`](#{row.name}) | {row.role} | {row.keeps} | {_cell(row.summary)} |" for row in rows]
+    lines = ["| plugin | role | exactness | what it does |", "| --- | --- | --- | --- |"]
+    lines += [f"| [`{row.name}`](#{row.name}) | {row.role} | {row.exactness} | {_cell(row.summary)} |" for row in rows]
     for row in rows:
         lines += ["", f"### {row.name}", "", *_paragraph(row)]
     return "\n".join(lines) + "\n"
 
 
 def _paragraph(row: Row) -> list[str]:
-    lines = [row.summary, "", "; ".join([f"Role: {row.role}", f"keeps {row.keeps}", *_facts(row)]) + "."]
+    lines = [row.summary, "", "; ".join([f"Role: {row.role}", f"exactness: {row.exactness}", *_facts(row)]) + "."]
     lines += ["", f"Paper: {row.paper}."] if row.paper else []
     if row.options:
         lines += ["", "| option | type | default |", "| --- | --- | --- |"]

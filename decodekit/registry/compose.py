@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, cast, get_args
 
 from decodekit.core import protocols
-from decodekit.core.bound import Kit, Run
+from decodekit.core.bound import BindContext, BoundStrategy
 from decodekit.core.defaults import Alone, ModelScorer, Next
 from decodekit.core.intersection import Product
 from decodekit.core.protocols import Constraint, Observer, Stop
 from decodekit.errors import BrokenPlugin, CompositionError, ConstraintError, UnknownPlugin
 from decodekit.registry import discovery
 from decodekit.registry.discovery import Plugin
-from decodekit.registry.metadata import ROLES, SEVERAL, About, Keeps, about_of, fields_of, form
+from decodekit.registry.metadata import ROLES, SEVERAL, Exactness, PluginInfo, fields_of, form, info_of
 from decodekit.registry.spec import Strategy
 
 CORE: Final[dict[str, Any]] = {"proposer": Next(), "scorer": ModelScorer(), "population": Alone()}
@@ -45,15 +45,16 @@ class Composition:
 
     strategy: what the user asked for, with the selector that was filled in; its string is the key of reports.
     constraints: those that were given as objects, beside the strategy. have: capabilities of the model.
-    keeps: the worst of what the parts keep. gives: all capabilities there are. needs: all that some part asks for.
+    exactness: the worst of what the parts keep. provides: all capabilities there are. requires: all that some part asks
+    for.
     """
 
     strategy: Strategy
     constraints: tuple[Plugin, ...]
     have: frozenset[str]
-    keeps: Keeps
-    gives: frozenset[str]
-    needs: frozenset[str]
+    exactness: Exactness
+    provides: frozenset[str]
+    requires: frozenset[str]
 
     def __str__(self) -> str:
         return str(self.strategy)
@@ -66,8 +67,12 @@ class Composition:
         has put a choice of its own in their place.
         """
         abouts = [_about(part) for part in self.parts]
-        chooses = any("particles" in about.gives and "weights" not in about.needs for about in abouts)
-        return "weights" in self.gives and bool({"constraint"} & self.gives or {"weights"} & self.needs) and not chooses
+        chooses = any("particles" in about.provides and "weights" not in about.requires for about in abouts)
+        return (
+            "weights" in self.provides
+            and bool({"constraint"} & self.provides or {"weights"} & self.requires)
+            and not chooses
+        )
 
     @property
     def parts(self) -> tuple[Plugin, ...]:
@@ -84,7 +89,7 @@ class Composition:
 class _Part:
     """A plugin among the others. by_default: it was filled in, so the user may not know of it. made: the plugin."""
 
-    about: About
+    about: PluginInfo
     by_default: bool = False
     made: Any = None
 
@@ -93,8 +98,8 @@ class _Part:
 
     def could(self, word: str) -> bool:
         """Whether others of its class give `word`, with other options."""
-        about = about_of(type(self.made))
-        return about is not None and word in about.gives and word not in self.about.gives
+        about = info_of(type(self.made))
+        return about is not None and word in about.provides and word not in self.about.provides
 
     @property
     def way_out(self) -> str:
@@ -106,8 +111,8 @@ def compose(
 ) -> Composition:
     """Decide whether the parts of a strategy (whatever :meth:`Strategy.of` takes) can work together, and with a model.
 
-    have: capabilities of the model (`model.gives`). constraints: plugins, or other objects with `bind(run)`, that are
-    given beside the strategy. draws: the caller wants texts that differ (n > 1, `do_sample`).
+    have: capabilities of the model (`model.provides`). constraints: plugins, or other objects with `bind(run)`, that
+    are given beside the strategy. draws: the caller wants texts that differ (n > 1, `do_sample`).
 
     Where no selector is named, one rule chooses it, with a constraint and without: where a part needs weights (`smc`),
     the one that weighs; else where a part or the caller asks for randomness (`temperature`, `top_p`, `best_of`, n > 1),
@@ -124,21 +129,21 @@ def compose(
     parts = [_Part(about, made=part) for about, part in zip(abouts, (*asked.parts, *given), strict=True)]
     _refuse_doubles(parts)
     if not any("selector" in about.roles for about in abouts):
-        selector = _default_selector(have, {need for about in abouts for need in about.needs}, draws)
+        selector = _default_selector(have, {need for about in abouts for need in about.requires}, draws)
         asked = asked | selector
         parts.append(_Part(_about(selector), by_default=True, made=selector))
         _refuse_doubles(parts)
     _refuse_refused(parts, have)
     _refuse_unmet(parts, have)
     _refuse_sideways(parts, have)
-    order = get_args(Keeps)
+    order = get_args(Exactness)
     return Composition(
         strategy=asked,
         constraints=given,
         have=have,
-        keeps=max((part.about.keeps for part in parts), key=order.index),
-        gives=have | _given(parts),
-        needs=frozenset(need for part in parts for need in part.about.needs),
+        exactness=max((part.about.exactness for part in parts), key=order.index),
+        provides=have | _given(parts),
+        requires=frozenset(need for part in parts for need in part.about.requires),
     )
 
 
@@ -152,12 +157,12 @@ def _constraint(thing: object) -> Plugin:
     return cast(Plugin, thing)
 
 
-def _about(part: object) -> About:
+def _about(part: object) -> PluginInfo:
     """The record of a part; an object that has none came in as a constraint."""
-    return about_of(part) or About(type(part).__name__, ("constraint",), gives=("mask", "admits"))
+    return info_of(part) or PluginInfo(type(part).__name__, ("constraint",), provides=("mask", "admits"))
 
 
-def _default_selector(have: frozenset[str], needs: Iterable[str], draws: bool) -> Plugin:
+def _default_selector(have: frozenset[str], requires: Iterable[str], draws: bool) -> Plugin:
     """Who chooses tokens where no part does: the entry point `selector.KIND` of the group `decodekit.defaults`, or
     `selector.KIND.weights` or `selector.KIND.randomness` where that is asked for.
     """
@@ -166,12 +171,12 @@ def _default_selector(have: frozenset[str], needs: Iterable[str], draws: bool) -
         raise CompositionError(
             "no selector is named, and the model is neither causal_lm nor masked_lm; name a selector"
         )
-    asked = {_ASKS[need] for need in needs if need in _ASKS} | ({"randomness"} if draws else set())
+    asked = {_ASKS[need] for need in requires if need in _ASKS} | ({"randomness"} if draws else set())
     chosen = next((f".{choice}" for choice in _CHOICES if choice in asked), "")
     key = f"selector.{kind}{chosen}"
     found = discovery.default(key)
-    made = found() if about_of(found) is not None or inspect.isfunction(found) else None
-    if about_of(made) is None:
+    made = found() if info_of(found) is not None or inspect.isfunction(found) else None
+    if info_of(made) is None:
         raise BrokenPlugin(
             f"the default {key!r} is neither a plugin class nor a function that makes a plugin; "
             "correct the entry point of decodekit.defaults"
@@ -181,7 +186,7 @@ def _default_selector(have: frozenset[str], needs: Iterable[str], draws: bool) -
 
 def copies(composition: Composition, n: int) -> str:
     """Why `n` texts of a composition would be one text `n` times, in one sentence; empty if they are not."""
-    if n == 1 or "randomness" in composition.gives:
+    if n == 1 or "randomness" in composition.provides:
         return ""
     parts = [_Part(_about(part), made=part) for part in composition.parts]
     selector = _selector(parts)
@@ -203,7 +208,7 @@ def _switched(part: _Part, word: str) -> str:
     for name, info in fields_of(type(part.made)).items():
         if info.annotation is bool:
             other = replace(part.made, **{name: not getattr(part.made, name)})
-            if word in _about(other).gives:
+            if word in _about(other).provides:
                 return form(other)
     return ""
 
@@ -232,7 +237,7 @@ def _refuse_doubles(parts: Sequence[_Part]) -> None:
 
 def _refuse_refused(parts: Sequence[_Part], have: frozenset[str]) -> None:
     for part in parts:
-        for word in part.about.refuses:
+        for word in part.about.conflicts_with:
             if word in have:
                 raise CompositionError(
                     f"{part} refuses {word}, which the model gives: {part.way_out} or use another model"
@@ -246,15 +251,15 @@ def _refuse_refused(parts: Sequence[_Part], have: frozenset[str]) -> None:
                     raise CompositionError(f"{part} refuses {other}: {ways}")
                 if word in other.about.roles:
                     raise CompositionError(f"{part} refuses any {word}, and {other} is one: {ways}")
-                if word in other.about.gives:
+                if word in other.about.provides:
                     raise CompositionError(f"{part} refuses {word}, which {other} gives: {ways}")
 
 
 def _given(parts: Iterable[_Part]) -> frozenset[str]:
     """What the parts give together. Several constraints, of which only some give something, do not give it."""
-    limits = [set(part.about.gives) for part in parts if "constraint" in part.about.roles]
+    limits = [set(part.about.provides) for part in parts if "constraint" in part.about.roles]
     common = set.intersection(*limits) if limits else set()
-    free = [part.about.gives for part in parts if "constraint" not in part.about.roles]
+    free = [part.about.provides for part in parts if "constraint" not in part.about.roles]
     return frozenset(common.union(*free, ["constraint"] if limits else []))
 
 
@@ -264,7 +269,7 @@ def _refuse_unmet(parts: Sequence[_Part], have: frozenset[str]) -> None:
         met = have | _given(others)
         for other in others:
             met |= {other.about.name, *other.about.roles}
-        for need in part.about.needs:
+        for need in part.about.requires:
             if need not in met:
                 raise CompositionError(_idle(part, need, parts, have) or _lacking(part, need, parts, have))
 
@@ -285,7 +290,7 @@ def _lacking(part: _Part, need: str, parts: Sequence[_Part], have: frozenset[str
         way = f"name {switched}" if (switched := _switched(able, need)) else "change its options"
         return f"{part} needs {need}, which {_written(able)} does not give: {way}, or {part.way_out}"
     asked = [(choice, other) for choice in _CHOICES for other in parts if part.by_default]
-    asker = next((other for choice, other in asked if choice in map(_ASKS.get, other.about.needs)), None)
+    asker = next((other for choice, other in asked if choice in map(_ASKS.get, other.about.requires)), None)
     who = str(part) if asker is None else f"{asker} asks for {part}, which"
     return f"{who} needs {_unmet(need, _selector(parts), have)}, or {part.way_out}"
 
@@ -296,8 +301,8 @@ def _unmet(need: str, selector: _Part, have: frozenset[str]) -> str:
     able = [
         (name, about)
         for name, about in _registered()
-        if (need == name or need in about.roles or need in about.gives)
-        and not _OF_MODELS.keys() & {*about.needs} - have
+        if (need == name or need in about.roles or need in about.provides)
+        and not _OF_MODELS.keys() & {*about.requires} - have
     ]
     offers = [name for name, _ in able]
     if need == "constraint":
@@ -310,10 +315,10 @@ def _unmet(need: str, selector: _Part, have: frozenset[str]) -> str:
     return f"{what}, which neither the model nor another part gives: add {_either(offers)}"
 
 
-def _registered() -> Iterator[tuple[str, About]]:
+def _registered() -> Iterator[tuple[str, PluginInfo]]:
     for name in discovery.names():
         try:
-            about = about_of(discovery.load(name))
+            about = info_of(discovery.load(name))
         except (BrokenPlugin, UnknownPlugin):
             continue
         if about:
@@ -329,14 +334,16 @@ def _refuse_sideways(parts: Sequence[_Part], have: frozenset[str]) -> None:
     if "causal_lm" in have or any("proposer" in part.about.roles for part in parts):
         return
     selector = next(part for part in parts if "selector" in part.about.roles)
-    offers = [name for name, about in _registered() if "proposer" in about.roles and "masked_lm" in about.needs]
+    offers = [name for name, about in _registered() if "proposer" in about.roles and "masked_lm" in about.requires]
     raise CompositionError(
         f"{selector} without a proposer decides the next position, and this model is not causal: "
         f"use a causal language model, or {_either(offers) or 'a proposer for masked language models'}"
     )
 
 
-def bind(composition: Composition, run: Run, *, stops: Sequence[Stop] = (), observers: Sequence[Observer] = ()) -> Kit:
+def bind(
+    composition: Composition, run: BindContext, *, stops: Sequence[Stop] = (), observers: Sequence[Observer] = ()
+) -> BoundStrategy:
     """Bind every part once, in an order in which each may use what was bound before it, and set `run.kit`.
 
     Order: constraints (then `run.constraint` is set), warpers, scorer, selector, population, stops, observers,
@@ -356,7 +363,7 @@ def bind(composition: Composition, run: Run, *, stops: Sequence[Stop] = (), obse
             _check_answer(composition.parts[i], bound[i], role)
         return [bound[i] for i in places] if places or role not in CORE else [CORE[role].bind(run)]
 
-    run.needs, run.watchers = composition.needs, []
+    run.requires, run.watchers = composition.requires, []
     run.limits = tuple(part for part in composition.parts if "constraint" in _about(part).roles)
     limits: list[Constraint] = answers("constraint")
     run.constraint = Product(limits) if len(limits) > 1 else next(iter(limits), None)
@@ -364,7 +371,7 @@ def bind(composition: Composition, run: Run, *, stops: Sequence[Stop] = (), obse
     (scorer,), (selector,), (population,) = answers("scorer"), answers("selector"), answers("population")
     own_stops, own_observers = answers("stop"), answers("observer")
     (proposer,) = answers("proposer")
-    run.kit = Kit(
+    run.kit = BoundStrategy(
         proposer=proposer,
         scorer=scorer,
         selector=selector,

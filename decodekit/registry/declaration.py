@@ -12,7 +12,7 @@ import pydantic.dataclasses
 
 from decodekit.errors import BrokenPlugin
 from decodekit.registry.discovery import declared_as
-from decodekit.registry.metadata import APART, ROLES, About, Keeps, explain, freeze
+from decodekit.registry.metadata import APART, ROLES, Exactness, PluginInfo, explain, freeze
 from decodekit.registry.spec import joined
 
 T = TypeVar("T")
@@ -22,10 +22,10 @@ T = TypeVar("T")
 def plugin(
     *,
     role: str | tuple[str, ...],
-    keeps: Keeps = "exact",
-    needs: str | Iterable[str] = (),
-    gives: str | Iterable[str] = (),
-    refuses: str | Iterable[str] = (),
+    exactness: Exactness = "exact",
+    requires: str | Iterable[str] = (),
+    provides: str | Iterable[str] = (),
+    conflicts_with: str | Iterable[str] = (),
     paper: str = "",
 ) -> Callable[[type[T]], type[T]]:
     """Class decorator: makes a class with annotated fields and a method `bind(run)` a plugin.
@@ -33,7 +33,7 @@ def plugin(
     The class becomes a frozen pydantic dataclass, so options are validated however it is made (in Python or from a
     spec string): unknown ones are refused, nothing is coerced but an int to a float and a list to a tuple. Options
     may be of any type, a loaded model or another plugin included. `|` joins instances to a strategy. What the
-    arguments mean is said at :class:`About`, which is found at the class attribute `about`.
+    arguments mean is said at :class:`PluginInfo`, which is found at the class attribute `about`.
 
     Raises:
         BrokenPlugin: the declaration contradicts itself (seen when the module is imported).
@@ -42,10 +42,12 @@ def plugin(
 
     def declare(cls: type[T]) -> type[T]:
         roles = _words(role)
-        _refuse_bad_class(cls, roles, keeps)
+        _refuse_bad_class(cls, roles, exactness)
         config = pydantic.ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
         made = cast(Any, pydantic.dataclasses.dataclass(frozen=True, config=config)(cls))
-        made.about = About(declared_as(cls), roles, keeps, _words(needs), _words(gives), _words(refuses), paper)
+        made.about = PluginInfo(
+            declared_as(cls), roles, exactness, _words(requires), _words(provides), _words(conflicts_with), paper
+        )
         made.__init__ = _speaking(made.__init__)
         made.__or__, made.__ror__ = _join, _join_right
         return cast("type[T]", made)
@@ -57,14 +59,15 @@ def _words(given: str | Iterable[str]) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-def _refuse_bad_class(cls: type, roles: tuple[str, ...], keeps: str) -> None:
+def _refuse_bad_class(cls: type, roles: tuple[str, ...], exactness: str) -> None:
     unknown = [role for role in roles if role not in ROLES and not (len(roles) == 1 and role in APART)]
     if unknown or not roles or len(set(roles)) < len(roles):
         said = f"the role {unknown[0]!r}" if unknown else f"the roles {roles!r}"
         raise BrokenPlugin(f"plugin class {cls.__qualname__} declares {said}; roles are {', '.join(ROLES)}, each once")
-    if keeps not in get_args(Keeps):
+    if exactness not in get_args(Exactness):
         raise BrokenPlugin(
-            f"plugin class {cls.__qualname__} declares keeps={keeps!r}; write one of {', '.join(get_args(Keeps))}"
+            f"plugin class {cls.__qualname__} declares exactness={exactness!r}; "
+            f"write one of {', '.join(get_args(Exactness))}"
         )
     for method in APART.get(roles[0], ("bind(self, run)",)):
         if not callable(getattr(cls, method.partition("(")[0], None)):

@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from keyword import iskeyword
 from typing import Any, ClassVar, Final, NamedTuple, Protocol, cast
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.errors import BrokenPlugin, UnknownPlugin
-from decodekit.registry.metadata import SCORE, TASK, About, about_of
+from decodekit.registry.metadata import SCORE, TASK, PluginInfo, info_of
 
 PLUGINS: Final = "decodekit.plugins"
 TASKS: Final = "decodekit.tasks"  # what strategies are compared on: declared and found like plugins
@@ -32,9 +32,9 @@ REPEAT: Final = "a new entry point is seen only after `pip install -e .` has bee
 class Plugin(Protocol):
     """A class decorated with :func:`plugin`: frozen options, and `bind`, which prepares an answer for one run."""
 
-    about: ClassVar[About]
+    about: ClassVar[PluginInfo]
 
-    def bind(self, run: Run) -> object:
+    def bind(self, run: BindContext) -> object:
         """The object that answers all of the plugin's roles in this run. Called once per run."""
 
 
@@ -106,7 +106,7 @@ def load(name: str, group: str = PLUGINS) -> type[Any]:
     if not name.isidentifier() or iskeyword(name):
         raise BrokenPlugin(f"{word} {name!r} of {entry} cannot be written in a strategy; its author must rename it")
     found = _resolve(word, name, entry)
-    about = about_of(found)
+    about = info_of(found)
     if about is None or not isinstance(found, type):
         raise BrokenPlugin(
             f"{word} {name!r} of {entry} is not a class decorated with @decodekit.registry.declaration.plugin; "

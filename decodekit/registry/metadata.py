@@ -1,4 +1,4 @@
-"""What a plugin says of itself: its record (:class:`About`), and its options put into words."""
+"""What a plugin says of itself: its record (:class:`PluginInfo`), and its options put into words."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from decodekit.errors import DecodekitError, OptionError
 
-Keeps = Literal["exact", "weighted", "approximate"]
+Exactness = Literal["exact", "weighted", "approximate"]
 """From best to worst: a whole keeps what the worst of its parts keeps."""
 ROLES: Final = ("proposer", "scorer", "warper", "constraint", "selector", "population", "stop", "observer")
 """In canonical order. Of :data:`SEVERAL` a strategy may have any number, of the others one."""
@@ -30,17 +30,18 @@ SEVERAL: Final = frozenset({"warper", "constraint", "stop", "observer"})
 
 
 @dataclass(frozen=True)
-class About:
+class PluginInfo:
     """What a plugin declares of itself.
 
     name: its name in the registry. roles: which questions of a round the object that `bind` gives answers.
-    keeps: the distribution of the plain model under the same constraint is kept (`exact`), kept after importance
-    weighting (`weighted`), or not promised (`approximate`). needs: capabilities, roles or names without which it
-    cannot work. gives: capabilities it offers to others. refuses: capabilities, roles or names it cannot stand beside.
+    exactness: the distribution of the plain model under the same constraint is kept (`exact`), kept after importance
+    weighting (`weighted`), or not promised (`approximate`). requires: capabilities, roles or names without which it
+    cannot work. provides: capabilities it offers to others. conflicts_with: capabilities, roles or names it cannot
+    stand beside.
 
-    Of a class, `keeps` and `gives` are what it can do with some options; an instance whose options switch something
-    off says less (:func:`without`). Three capabilities decide who chooses tokens where no selector is named, and what
-    is refused because it could not act (:func:`decodekit.registry.compose.compose`):
+    Of a class, `exactness` and `provides` are what it can do with some options; an instance whose options switch
+    something off says less (:func:`without`). Three capabilities decide who chooses tokens where no selector is named,
+    and what is refused because it could not act (:func:`decodekit.registry.compose.compose`):
 
     weights: what is chosen has importance weights. randomness: another seed gives another text. distribution: something
     is decided by the whole warped distribution, not by its most probable token alone; a draw is, and so is a rule that
@@ -49,22 +50,22 @@ class About:
 
     name: str
     roles: tuple[str, ...]
-    keeps: Keeps = "exact"
-    needs: tuple[str, ...] = ()
-    gives: tuple[str, ...] = ()
-    refuses: tuple[str, ...] = ()
+    exactness: Exactness = "exact"
+    requires: tuple[str, ...] = ()
+    provides: tuple[str, ...] = ()
+    conflicts_with: tuple[str, ...] = ()
     paper: str = ""
 
 
-def about_of(thing: object) -> About | None:
+def info_of(thing: object) -> PluginInfo | None:
     """The record of a plugin class or instance, or None if `thing` is no plugin."""
     about = getattr(thing, "about", None)
-    return about if isinstance(about, About) else None
+    return about if isinstance(about, PluginInfo) else None
 
 
 def name_of(thing: object) -> str:
     """The registry name of a plugin class or instance; of anything else the name of its class."""
-    about = about_of(thing)
+    about = info_of(thing)
     return about.name if about else (thing if isinstance(thing, type) else type(thing)).__name__
 
 
@@ -116,20 +117,20 @@ def changed(part: object) -> dict[str, object]:
     return found
 
 
-def without(made: object, *words: str, keeps: Keeps | None = None) -> None:
+def without(made: object, *words: str, exactness: Exactness | None = None) -> None:
     """An instance says for itself that it does not give `words`, which others of its class do.
 
-    keeps: what it keeps instead of what its class declares; None for the same.
+    exactness: what it keeps instead of what its class declares; None for the same.
     """
-    about = about_of(made)
+    about = info_of(made)
     assert about is not None  # set by the decorator
-    gives = tuple(one for one in about.gives if one not in words)
-    object.__setattr__(made, "about", replace(about, gives=gives, keeps=keeps or about.keeps))
+    provides = tuple(one for one in about.provides if one not in words)
+    object.__setattr__(made, "about", replace(about, provides=provides, exactness=exactness or about.exactness))
 
 
 def form(value: object) -> str:
     """A value as a spec string writes it; `<ClassName>` stands for what cannot be written."""
-    about = about_of(value)
+    about = info_of(value)
     if about and not isinstance(value, type):
         options = ", ".join(f"{name}={form(option)}" for name, option in changed(value).items())
         return f"{about.name}({options})" if options else about.name
@@ -162,7 +163,7 @@ def is_literal(value: object) -> bool:
 
 def opaque(value: object) -> Iterator[object]:
     """Whatever within `value` cannot be written in a spec string."""
-    if about_of(value) and not isinstance(value, type):
+    if info_of(value) and not isinstance(value, type):
         for option in changed(value).values():
             yield from opaque(option)
     elif type(value) in (list, tuple):

@@ -21,7 +21,7 @@ from typing import Any, Final, TypeGuard
 from decodekit.errors import BrokenPlugin, DecodekitError, OptionError, SpecError, UnknownPlugin
 from decodekit.registry import discovery
 from decodekit.registry.discovery import Plugin
-from decodekit.registry.metadata import ROLES, SEVERAL, TASK, about_of, form, opaque
+from decodekit.registry.metadata import ROLES, SEVERAL, TASK, form, info_of, opaque
 
 LONGEST: Final = 10_000
 """Characters of a spec string."""
@@ -76,7 +76,7 @@ class Strategy:
             return value
         if isinstance(value, str):
             return parse(value)
-        if about := about_of(value):
+        if about := info_of(value):
             if about.roles == (TASK,):
                 raise SpecError(f"{about.name} is a task, which strategies are compared on; it cannot be part of one")
             made: Any = value() if isinstance(value, type) else value
@@ -95,7 +95,7 @@ def joined(left: object, right: object) -> Strategy:
 
 def _rank(part: Plugin) -> int:
     """A role that may stand several times counts first: its order has a meaning that sorting must keep."""
-    about = about_of(part)
+    about = info_of(part)
     roles = about.roles if about else ("constraint",)
     return ROLES.index(next((role for role in ROLES if role in roles and role in SEVERAL), min(roles, key=ROLES.index)))
 

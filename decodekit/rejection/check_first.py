@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from decodekit.core import noise, selection
-from decodekit.core.protocols import Choice, Constraint, Proposal
+from decodekit.core.protocols import Constraint, Proposal, Selection
 from decodekit.core.rows import NONE, Rows
 
 FEW: Final = 3
@@ -30,7 +30,7 @@ def patience_of(constraint: Any) -> int:
     return int(getattr(constraint, "patience", 0))
 
 
-def choose(rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint, noisy: bool) -> Choice:
+def choose(rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint, noisy: bool) -> Selection:
     """What :func:`decodekit.core.selection.chain` makes of the masked law of `logits` [R, K, V]: its best tokens, or
     draws.
     """
@@ -40,7 +40,7 @@ def choose(rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint, no
         if bool((here == NONE).all()):
             break
         tokens[:, k] = _one(rows, here, logits[:, k], constraint, noisy)
-    return Choice(tokens, selection.agreeing(tokens, ask), dead=selection.stuck(tokens, ask))
+    return Selection(tokens, selection.agreeing(tokens, ask), dead=selection.stuck(tokens, ask))
 
 
 def _one(rows: Rows, at: Tensor, logits: Tensor, constraint: Constraint, noisy: bool) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.core.protocols import Constraint, Proposal
 from decodekit.core.rows import NONE, Rows
 from decodekit.core.selection import allowed
@@ -25,12 +25,12 @@ class MustEnd:
         OptionError: the run has no end token, or its model does not write from left to right.
     """
 
-    def __init__(self, inner: Constraint | None, run: Run) -> None:
+    def __init__(self, inner: Constraint | None, run: BindContext) -> None:
         if not run.eos:
             raise OptionError(
                 f"must_end=True needs a token that ends a text, and {run.model.name} has none; give its id as eos="
             )
-        if "causal_lm" not in run.model.gives:
+        if "causal_lm" not in run.model.provides:
             raise OptionError(
                 f"must_end=True is for models that write from left to right; drop it for {run.model.name}"
             )

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from decodekit.core import noise
-from decodekit.core.bound import Kit, Model, Run
+from decodekit.core.bound import BindContext, BoundStrategy, Model
 from decodekit.core.cells import open_templates
 from decodekit.core.cost import Cost
 from decodekit.core.loop import decode
@@ -42,10 +42,10 @@ class Setup:
     codec: Callable[[], Codec]
     readings: tuple[Any, ...] = ()
 
-    def bound(self, options: Options, cost: Cost) -> tuple[Run, Kit]:
+    def bound(self, options: Options, cost: Cost) -> tuple[BindContext, BoundStrategy]:
         """Bind every answer anew: readers follow the rows of one batch."""
         eos = self.model.eos if options.eos is None else options.eos
-        run = Run(self.model, self.open, tuple(eos), options.seed, cost, hidden=options.hidden)
+        run = BindContext(self.model, self.open, tuple(eos), options.seed, cost, hidden=options.hidden)
         kit = bind(self.composition, run)
         if options.hidden and not getattr(kit.scorer, "tells_hidden", False):
             raise CompositionError(
@@ -92,7 +92,7 @@ class Session:
         wants: Sequence[Want],
         cost: Cost,
         until: Deadline | None = None,
-        adapt: Callable[[Kit], Kit] | None = None,
+        adapt: Callable[[BoundStrategy], BoundStrategy] | None = None,
     ) -> None:
         self._cost, self.wants, self._setup = cost, list(wants), setup
         self._retired = self._settled = 0
@@ -170,7 +170,7 @@ class Session:
             yield int(rows.group[r]), Outcome(tokens, finish, *sums, int(rows.sample[r]), rows.remarked(r))
 
 
-def _told(kit: Kit) -> Told | None:
+def _told(kit: BoundStrategy) -> Told | None:
     """What the scorer tells of the positions that it was asked, if it tells anything."""
     found: Told | None = getattr(kit.scorer, "told", None)
     return found
@@ -201,7 +201,9 @@ def _steer(constraint: object, rows: Rows) -> None:
     steer(rows)
 
 
-def _stops(setup: Setup, options: Options, run: Run, kit: Kit, until: Deadline | None) -> tuple[Stop, ...]:
+def _stops(
+    setup: Setup, options: Options, run: BindContext, kit: BoundStrategy, until: Deadline | None
+) -> tuple[Stop, ...]:
     """In order of preference where two cut at the same place."""
     stops: list[Stop] = []
     if run.eos:

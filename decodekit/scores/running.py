@@ -11,8 +11,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from decodekit.core.bound import Run
-from decodekit.core.protocols import Choice, Proposal, Round
+from decodekit.core.bound import BindContext
+from decodekit.core.protocols import Proposal, Round, Selection
 from decodekit.core.rows import NONE, Rows
 from decodekit.errors import CompositionError
 from decodekit.scores.folds import Fold, State, Tokens
@@ -46,7 +46,7 @@ class Live:
         """[R] tokens that the score has seen."""
         return self._upto(rows).clamp(min=0)
 
-    def watch(self, rows: Rows, ask: Proposal, logits: Tensor, choice: Choice, take: Tensor) -> None:
+    def watch(self, rows: Rows, ask: Proposal, logits: Tensor, choice: Selection, take: Tensor) -> None:
         """After a commit, before anybody is told that it ended: see what was taken."""
         self._last = logits
         took = take & (choice.tokens != NONE)
@@ -91,7 +91,7 @@ class Live:
             upto = upto.masked_fill(again, 0)
         rows.columns[f"live.{self.name}"] = upto.masked_fill(opened.any(1), _LOST)
 
-    def _columns(self, ask: Proposal, logits: Tensor, choice: Choice) -> dict[str, Tensor]:
+    def _columns(self, ask: Proposal, logits: Tensor, choice: Selection) -> dict[str, Tensor]:
         found = digest_of(logits, self._top)
         token = choice.tokens.clamp(min=0)
         logp = logits.gather(-1, token[..., None])[..., 0] - found.norm
@@ -100,7 +100,7 @@ class Live:
         return {**wide, "logp": logp.double(), "token": token}
 
 
-def live(run: Run, score: Any, who: str) -> Live:
+def live(run: BindContext, score: Any, who: str) -> Live:
     """A running score of this run, kept up to date from its first round on; `who` is named in errors.
 
     Raises:

@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import Tensor
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.core.protocols import Proposal, Proposer
 from decodekit.core.rows import NONE, Rows
 from decodekit.errors import CompositionError, OptionError
-from decodekit.registry.metadata import about_of, form
+from decodekit.registry.metadata import form, info_of
 from decodekit.speculation.model_free import joined
 
 
@@ -29,8 +29,8 @@ def checked(parts: Sequence[Any], who: str) -> None:
             f"{who} chooses among proposers of guesses: give two at least (`decodekit strategies` lists them)"
         )
     for part in parts:
-        about = about_of(part)
-        if about is None or isinstance(part, type) or about.roles != ("proposer",) or "guesses" not in about.gives:
+        about = info_of(part)
+        if about is None or isinstance(part, type) or about.roles != ("proposer",) or "guesses" not in about.provides:
             raise OptionError(
                 f"{who}: {form(part)} is no proposer of guesses alone; give one that is: `decodekit strategies`"
             )
@@ -41,19 +41,19 @@ def declared(made: object, parts: Sequence[Any], certain: bool) -> None:
 
     certain: laws count only where every part guesses with certainty.
     """
-    about, of = about_of(made), [found for part in parts if (found := about_of(part)) is not None]
+    about, of = info_of(made), [found for part in parts if (found := info_of(part)) is not None]
     assert about is not None  # set by the decorator
-    common = frozenset.intersection(*(frozenset(one.gives) for one in of))
+    common = frozenset.intersection(*(frozenset(one.provides) for one in of))
     if certain and "certain" not in common:
         common -= {"logq"}
-    needs = dict.fromkeys(word for one in of for word in one.needs)
-    object.__setattr__(made, "about", replace(about, gives=tuple(sorted(common)), needs=tuple(needs)))
+    requires = dict.fromkeys(word for one in of for word in one.requires)
+    object.__setattr__(made, "about", replace(about, provides=tuple(sorted(common)), requires=tuple(requires)))
 
 
 class Several(ABC):
     """A bound proposer over others (:class:`decodekit.core.protocols.Proposer`)."""
 
-    def __init__(self, run: Run, parts: Sequence[Any], who: str) -> None:
+    def __init__(self, run: BindContext, parts: Sequence[Any], who: str) -> None:
         self._run, self._who = run, who
         self._parts: list[Proposer] = [part.bind(run) for part in parts]
 
@@ -65,7 +65,7 @@ class Several(ABC):
     def propose(self, rows: Rows) -> Proposal:
         """For each row the guesses of one part. What others wrote past the text is overwritten, or never read."""
         asks, winner = self.choose(rows)
-        return joined(rows, asks, winner, self._run.model.vocab, "logq" in self._run.needs)
+        return joined(rows, asks, winner, self._run.model.vocab, "logq" in self._run.requires)
 
     @abstractmethod
     def choose(self, rows: Rows) -> tuple[list[Proposal], Tensor]:

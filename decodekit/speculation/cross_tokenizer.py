@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.core.follower import Follower
 from decodekit.core.protocols import Proposal, Scorer
 from decodekit.core.rows import NONE, Rows
@@ -60,7 +60,7 @@ class Translator:
         CompositionError: a tokenizer whose tokens have no exact bytes.
     """
 
-    def __init__(self, run: Run, draft: Any, reader: Scorer, k: int, pace: Pace | None) -> None:
+    def __init__(self, run: BindContext, draft: Any, reader: Scorer, k: int, pace: Pace | None) -> None:
         self._run, self._draft, self._reader, self._k, self._pace = run, draft, reader, k, pace
         self._codec, self._other = (Codec(_tokenizer(model)) for model in (run.model, draft))
         for codec, model in ((self._codec, run.model), (self._other, draft)):

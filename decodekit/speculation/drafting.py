@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from decodekit.core import selection
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.core.protocols import Proposal, Scorer
 from decodekit.core.rows import NONE, Rows
 from decodekit.core.vocabulary_checks import fitted, same_tokens
 from decodekit.errors import CompositionError
-from decodekit.registry.metadata import about_of, form
+from decodekit.registry.metadata import form, info_of
 from decodekit.speculation.draft_length import Pace
 
 
@@ -27,7 +27,7 @@ class Draft:
     context: int | None
 
 
-def opened(run: Run, draft: object, scorer: Any, asking: str, instead: str = "") -> Draft:
+def opened(run: BindContext, draft: object, scorer: Any, asking: str, instead: str = "") -> Draft:
     """The draft that the plugin `asking` was given, with the tokens of the target; `scorer` computes its logits.
 
     instead: what else a user with other tokens can do, for the message.
@@ -36,7 +36,7 @@ def opened(run: Run, draft: object, scorer: Any, asking: str, instead: str = "")
         CompositionError: it is no causal model, has other tokens, or `scorer` is no scorer.
     """
     model = run.open(draft)
-    if "causal_lm" not in model.gives:
+    if "causal_lm" not in model.provides:
         raise CompositionError(f"{asking}: the draft {model.name!r} is not a causal language model; choose one that is")
     if not same_tokens(model, run.model):
         raise CompositionError(
@@ -45,10 +45,10 @@ def opened(run: Run, draft: object, scorer: Any, asking: str, instead: str = "")
         )
     if scorer is None:
         return Draft(model.reader(run.cost, "draft"), model.vocab, model.context)
-    about = about_of(scorer)
+    about = info_of(scorer)
     if about is None or "scorer" not in about.roles:
         raise CompositionError(f"{asking}: scorer={form(scorer)} is no scorer; give one, or drop it")
-    reader = scorer.bind(Run(model, run.open, run.eos, run.seed, run.cost, label="draft"))
+    reader = scorer.bind(BindContext(model, run.open, run.eos, run.seed, run.cost, label="draft"))
     return Draft(reader, model.vocab, model.context)
 
 
@@ -62,7 +62,7 @@ class Drafter:
 
     def __init__(
         self,
-        run: Run,
+        run: BindContext,
         reader: Scorer,
         vocab: int,
         context: int | None,
@@ -87,7 +87,7 @@ class Drafter:
             at = at.masked_fill(step > self._pace.length(rows)[:, None], NONE)
         guess = torch.full_like(at, NONE)
         laws: list[Tensor] = []
-        wanted = "logq" in self._run.needs  # a law is [R, K, V]: made only for a selector that reads it
+        wanted = "logq" in self._run.requires  # a law is [R, K, V]: made only for a selector that reads it
         drafting = (at[:, 0] != NONE) & self._readable(rows)  # [R] rows whose guesses go on
         for j in range(self._k):
             # The last position before the limit is read anyway: a guess there could not save a pass.

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.core.protocols import Proposal
 from decodekit.core.rows import NONE, Rows
 
 
-def certain(run: Run, rows: Rows, runs: Sequence[Sequence[int]], by: str) -> Proposal:
+def certain(run: BindContext, rows: Rows, runs: Sequence[Sequence[int]], by: str) -> Proposal:
     """A chain of guesses for each row, and one position more; a row without one just decides its next token.
 
     runs: what is guessed from `rows.n` on, for each of R rows. Nothing is asked past the row's limit, nor after a
@@ -32,7 +32,7 @@ def certain(run: Run, rows: Rows, runs: Sequence[Sequence[int]], by: str) -> Pro
     return Proposal(at.masked_fill(out, NONE), guess.masked_fill(out, NONE), by=by)
 
 
-def standing(run: Run, rows: Rows, ask: Proposal) -> Proposal:
+def standing(run: BindContext, rows: Rows, ask: Proposal) -> Proposal:
     """The same without guesses that the constraint refuses, and all after them: they cannot become text."""
     constraint = run.kit.constraint
     if constraint is None:

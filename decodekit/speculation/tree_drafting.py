@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from decodekit.core import selection, trees
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.core.protocols import Nodes, Proposal
 from decodekit.core.rows import NONE, Rows
 from decodekit.core.vocabulary_checks import fitted
@@ -79,11 +79,11 @@ class TreeDrafter:
     tokens are guessed, which are not drawn and have no law.
     """
 
-    def __init__(self, run: Run, draft: Draft, shape: Shape, by: str = "draft") -> None:
+    def __init__(self, run: BindContext, draft: Draft, shape: Shape, by: str = "draft") -> None:
         self._run, self._draft, self._shape, self._by = run, draft, shape, by
         self._eos = torch.tensor(run.eos, dtype=torch.int64, device=run.model.device)
         self._room = torch.iinfo(torch.int64).max if draft.context is None else draft.context
-        reads_laws = "logq" in run.needs
+        reads_laws = "logq" in run.requires
         self._gives_laws = reads_laws and shape.fixed
         self._best = reads_laws and not shape.fixed
 

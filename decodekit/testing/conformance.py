@@ -28,13 +28,13 @@ def _role(role: str) -> Applies:
     return lambda s: s.has(role)
 
 
-def _keeps(keeps: str, *roles: str) -> Applies:
-    return lambda s: s.about.keeps == keeps and s.causal and any(s.has(role) for role in roles)
+def _keeps(exactness: str, *roles: str) -> Applies:
+    return lambda s: s.about.exactness == exactness and s.causal and any(s.has(role) for role in roles)
 
 
 def _exact_law(s: Subject) -> bool:
     """Whose own texts have the law: a selector, or a population that is exact."""
-    return s.about.keeps == "exact" and s.causal and (s.has("selector") or s.has("warper") or s.has("population"))
+    return s.about.exactness == "exact" and s.causal and (s.has("selector") or s.has("warper") or s.has("population"))
 
 
 CHECKS: tuple[tuple[Callable[[Subject], None], Applies], ...] = (

@@ -163,7 +163,7 @@ def canvas_is_filled(s: Subject) -> None:
 
 def refusals_are_kept(s: Subject) -> None:
     """What the plugin declares to refuse is refused by composition."""
-    if "constraint" in s.about.refuses:
+    if "constraint" in s.about.conflicts_with:
         try:
             kit_for(s.parts(), s.model, constraint=s.constraint)
         except CompositionError:

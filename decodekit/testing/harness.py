@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import torch
 
-from decodekit.core.bound import Kit, Model, Run
+from decodekit.core.bound import BindContext, BoundStrategy, Model
 from decodekit.core.cost import Cost
 from decodekit.core.loop import decode
 from decodekit.core.noise import streams
@@ -72,15 +72,15 @@ def kit_for(
     seed: int = 0,
     eos: Sequence[int] | None = None,
     observers: Sequence[Observer] = (),
-) -> tuple[Kit, Run]:
+) -> tuple[BoundStrategy, BindContext]:
     """Compose `strategy` (whatever `Strategy.of` takes) over `model` and bind it; runs no model.
 
     Raises:
         DecodekitError: what composition raises.
     """
-    composition = compose(strategy, model.gives, () if constraint is None else (constraint,))
+    composition = compose(strategy, model.provides, () if constraint is None else (constraint,))
     ends = tuple(model.eos if eos is None else eos)
-    run = Run(model=model, open=opened, eos=ends, seed=seed)
+    run = BindContext(model=model, open=opened, eos=ends, seed=seed)
     return bind(composition, run, stops=(EndOfText(ends, model.device), Length()), observers=observers), run
 
 

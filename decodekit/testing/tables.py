@@ -68,7 +68,7 @@ class TableModel:
     name: str = "table"
     tokenizer: Any = field(default=None)
     mask: int | None = field(init=False)
-    gives: frozenset[str] = field(init=False)
+    provides: frozenset[str] = field(init=False)
     table: Tensor = field(init=False)
     jump: Tensor = field(init=False)
 
@@ -80,7 +80,7 @@ class TableModel:
         table = table + self.blur * torch.randn(table.shape, generator=noise, dtype=torch.float64)
         self.table, self.jump = table, jump
         self.mask = self.vocab - 1 if self.masked else None
-        self.gives = frozenset({"masked_lm" if self.masked else "causal_lm"})
+        self.provides = frozenset({"masked_lm" if self.masked else "causal_lm"})
         if self.tokenizer is None:
             self.tokenizer = ToyTokenizer(self.vocab, self.eos[0] if self.eos else None)
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.core.follower import Follower
 from decodekit.core.rows import NONE, Rows
 from decodekit.diffusion.marginals import Lattice
 from decodekit.registry.declaration import plugin
 
 
-@plugin(role="constraint", keeps="exact", gives=("mask", "admits"))
+@plugin(role="constraint", exactness="exact", provides=("mask", "admits"))
 class ToyConstraint:
     """A finite automaton over the generated token ids, drawn at random from a seed.
 
@@ -56,11 +56,11 @@ class ToyConstraint:
         """Ids that may follow `generated`, walked from the start: the reference for the bound constraint."""
         return self.automaton().allowed(generated)
 
-    def lattice(self, run: Run) -> Lattice:
+    def lattice(self, run: BindContext) -> Lattice:
         """The same automaton for a canvas; after an EOS only an EOS."""
         return self.automaton().lattice(run.model.vocab, "toy_constraint")
 
-    def bind(self, run: Run) -> BoundToy:
+    def bind(self, run: BindContext) -> BoundToy:
         """A cursor per row, kept in step with the rows."""
         return BoundToy(self.automaton(), run)
 
@@ -112,7 +112,7 @@ class Automaton:
 class BoundToy(Follower):
     """The automaton on rows: the state after each generated token."""
 
-    def __init__(self, automaton: Automaton, run: Run) -> None:
+    def __init__(self, automaton: Automaton, run: BindContext) -> None:
         super().__init__()
         self.cost = run.cost
         states = len(automaton.jump)

@@ -16,7 +16,7 @@ import torch
 
 from decodekit.errors import BrokenPlugin, DecodekitError, OptionError
 from decodekit.registry import discovery
-from decodekit.registry.metadata import about_of, options_of
+from decodekit.registry.metadata import info_of, options_of
 from decodekit.scores.base import OfTokens, ScoreError
 from decodekit.scores.evaluate import samples_of
 from decodekit.scores.folds import Fold, Tokens
@@ -127,7 +127,7 @@ def _ready(name: str) -> Any:
 def _coloured(trace: Trace, name: str, score: Any) -> Colour:
     if why := _lacks(trace, score):
         raise ScoreError(f"{name} {why}")
-    about = about_of(score)
+    about = info_of(score)
     way = "more" if score.rising else "less"
     says = f"score of each token alone; {way} is more uncertain" + (
         f" ({about.paper})" if about and about.paper else ""

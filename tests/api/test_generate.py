@@ -213,7 +213,7 @@ def test_a_dead_end_is_a_result(model: Any) -> None:
     whole = dk.Decoder(model, "sample", eos=(), max_tokens=9).generate("hello").tokens
     from decodekit.registry.declaration import plugin
 
-    never = plugin(role="constraint", gives=("mask", "admits"))(Never)()
+    never = plugin(role="constraint", provides=("mask", "admits"))(Never)()
     out = dk.Decoder(model, "sample", never, eos=(), max_tokens=9).generate("hello", n=2)
     assert out.finish == "dead end"
     assert out.tokens == whole[:2]

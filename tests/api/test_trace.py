@@ -116,7 +116,7 @@ def test_particles_can_be_followed_through_the_moves(model: Any) -> None:
         def forced(self, rows: Any) -> list[list[int]]:
             return [[] for _ in range(len(rows))]
 
-    half = plugin(role="constraint", gives=("mask", "admits"))(Half)()
+    half = plugin(role="constraint", provides=("mask", "admits"))(Half)()
     out = dk.generate(
         model, "hello", strategy="mask | smc(particles=6, ess=0.9)", constraint=half, max_tokens=8, eos=()
     )

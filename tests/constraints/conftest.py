@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from decodekit.constraints.core.cursor import Compiled, Cursor, tokens_of
 from decodekit.constraints.core.vocabulary import Vocabulary
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.core.cost import Cost
 from decodekit.core.rows import Rows
 
@@ -56,10 +56,10 @@ def real_tokenizer(folder: Path) -> Any:
     return AutoTokenizer.from_pretrained(str(folder))
 
 
-def run_of(tokenizer: Any, vocab: int, eos: tuple[int, ...] = (1,)) -> Run:
+def run_of(tokenizer: Any, vocab: int, eos: tuple[int, ...] = (1,)) -> BindContext:
     """A run over a model of which only the vocabulary matters."""
     model = SimpleNamespace(name="tiny", vocab=vocab, tokenizer=tokenizer, eos=eos)
-    return Run(model=model, open=lambda what: model, eos=eos, cost=Cost())
+    return BindContext(model=model, open=lambda what: model, eos=eos, cost=Cost())
 
 
 def rows_of(prompts: list[list[int]], limit: int = 10_000) -> Rows:

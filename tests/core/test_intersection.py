@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.core.intersection import Product
 from decodekit.core.rows import NONE, Rows
 from decodekit.testing.harness import rows_for, run
@@ -22,7 +22,7 @@ def toys(*seeds: int, **more: Any) -> list[ToyConstraint]:
 
 
 def product(parts: list[ToyConstraint]) -> Product:
-    about = Run(model=TableModel(vocab=VOCAB), open=lambda thing: TableModel())
+    about = BindContext(model=TableModel(vocab=VOCAB), open=lambda thing: TableModel())
     return Product([part.bind(about) for part in parts])
 
 
@@ -89,7 +89,7 @@ def test_later_parts_are_asked_only_about_what_is_left() -> None:
     rows, texts = walked(parts, 0, [1, 2, 3])
     left = sum(len(parts[0].allowed(text)) for text in texts)
     assert left < 3 * VOCAB
-    about = Run(model=TableModel(vocab=VOCAB), open=lambda thing: TableModel())
+    about = BindContext(model=TableModel(vocab=VOCAB), open=lambda thing: TableModel())
     made = Product([part.bind(about) for part in parts])
     made.admits(rows, rows.n, torch.arange(VOCAB).expand(3, -1))
     assert about.cost.checks == 3 * VOCAB + left

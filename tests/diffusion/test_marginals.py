@@ -12,7 +12,7 @@ from torch import Tensor
 import decodekit as dk
 from decodekit.constraints.canvas.unrolled import automaton_of
 from decodekit.constraints.core.vocabulary import Vocabulary
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.core.rows import NONE
 from decodekit.diffusion.marginals import Cells, Lattice, Sums
 from decodekit.testing.oracle import FALSE_ALARM, chi_square
@@ -165,7 +165,7 @@ def test_a_canvas_that_hangs_by_a_thread_is_not_dead() -> None:
     """Forced tokens of next to no probability, where an end of the text would have nearly all."""
     rule = dk.regex("a{40,60}")
     model = TableModel(vocab=4, masked=True, eos=(0,), tokenizer=Vocabulary((b"", b"a", b"b", b"")))
-    made = automaton_of((rule,), Run(model, lambda thing: model, eos=(0,)))
+    made = automaton_of((rule,), BindContext(model, lambda thing: model, eos=(0,)))
     assert isinstance(made, Lattice)
     p = torch.tensor([1.0, 1e-250, 1e-3, 0.0], dtype=torch.float64).expand(1, 50, 4)
     sums = Sums(made, Cells.blank(1, 50), p)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.core.cost import Cost
 from decodekit.core.rows import NONE, Rows
 from decodekit.models.exits import StagedReader
@@ -148,7 +148,7 @@ def rule_of(name: Any, family: str) -> EarlyExit:
 def test_an_early_exit_is_the_whole_models_hidden_state(family: str, rule: str) -> None:
     """Whatever was left pending, forked, rolled back or caught up."""
     model, cuts, options = deep(family), (1, 2, 3), rule_of(rule, family)
-    run = Run(model=None, open=lambda _: None)  # type: ignore[arg-type, return-value]
+    run = BindContext(model=None, open=lambda _: None)  # type: ignore[arg-type, return-value]
     play(
         ByExit(model, cuts, options),
         lambda: ExitReader(options, run, Forward(model, family, None), Cost(), "target"),

@@ -117,7 +117,7 @@ def folder(path: Path, config: dict[str, Any], weights: dict[str, Tensor]) -> st
 def test_a_llada_checkpoint_gives_the_logits_of_its_definition(tmp_path: Path, attn: str) -> None:
     weights = llada_weights()
     model = load(folder(tmp_path / "llada", LLADA, weights), dtype="float64", attn=attn)
-    assert model.gives >= {"masked_lm"}
+    assert model.provides >= {"masked_lm"}
     assert (model.mask, model.eos, model.context) == (WORDS.mask_token_id, (WORDS.eos_token_id,), 64)
     ids = torch.tensor([5, 9, WORDS.mask_token_id, 700, WORDS.mask_token_id, 31])
     want = by_hand(weights, ids)

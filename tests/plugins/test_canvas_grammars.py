@@ -13,7 +13,7 @@ import torch
 import decodekit as dk
 from decodekit.constraints.canvas.unrolled import unrolled
 from decodekit.constraints.core.vocabulary import Vocabulary
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.core.rows import NONE
 from decodekit.diffusion.marginals import Cells, Sums
 from decodekit.errors import CompositionError, ConstraintError
@@ -52,7 +52,7 @@ def whole(grammar: Any, canvas: tuple[int, ...]) -> bool:
 @pytest.mark.parametrize("text", [NESTED, LISTS, MIRROR])
 def test_sums_marginals_best_and_draws_are_those_of_enumeration(text: str) -> None:
     grammar, cells, many = dk.cfg(text), 4, 3
-    lattice = unrolled([grammar.unbounded()], [], SIGNS, Run(model=MODEL, open=opened, eos=(0,)), "cfg")(cells)
+    lattice = unrolled([grammar.unbounded()], [], SIGNS, BindContext(model=MODEL, open=opened, eos=(0,)), "cfg")(cells)
     p = torch.rand(many, cells, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     p[:, :, 6] = 0.0
     p = p / p.sum(2, keepdim=True)

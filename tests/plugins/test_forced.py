@@ -58,8 +58,8 @@ def test_canonical_is_canonical_and_says_what_it_keeps() -> None:
     assert out.finish == "eos"
     assert out.tokens[: len(head)] == head
     sample = named("sample")()
-    assert compose([Forced(canonical=True), sample], frozenset({"causal_lm"}), (rule,)).keeps == "approximate"
-    assert compose([Forced(), sample], frozenset({"causal_lm"}), (rule,)).keeps == "exact"
+    assert compose([Forced(canonical=True), sample], frozenset({"causal_lm"}), (rule,)).exactness == "approximate"
+    assert compose([Forced(), sample], frozenset({"causal_lm"}), (rule,)).exactness == "exact"
 
 
 def test_without_a_constraint_nothing_is_forced() -> None:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from decodekit.core import noise, selection
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.core.cost import Cost
-from decodekit.core.protocols import Choice, Proposal
+from decodekit.core.protocols import Proposal, Selection
 from decodekit.core.rows import NONE, Rows
 from decodekit.errors import CompositionError
 from decodekit.plugins.mask import Mask
@@ -66,7 +66,7 @@ def test_greedy_takes_the_first_of_the_most_probable() -> None:
             assert token == int(MODEL.logits([*prompt, *text[:i]]).argmax())
     flat = torch.zeros(1, 1, 7)
     at = torch.tensor([[2]])
-    bound = Run(model=MODEL, open=lambda thing: MODEL)
+    bound = BindContext(model=MODEL, open=lambda thing: MODEL)
     choice = Greedy().bind(bound).select(rows_of([[1, 2]]), Proposal(at, torch.full_like(at, NONE)), flat, None)
     assert choice.tokens.tolist() == [[0]]
 
@@ -123,10 +123,10 @@ def stream_of(prompts: list[list[int]], seed: int) -> Tensor:
     return torch.cat([noise.streams(seed, p, 1) for p in prompts])
 
 
-def judge(selector: Any, rows: Rows, ask: Proposal, rule: ToyConstraint | None) -> Choice:
-    bound = Run(model=MODEL, open=lambda thing: MODEL)
+def judge(selector: Any, rows: Rows, ask: Proposal, rule: ToyConstraint | None) -> Selection:
+    bound = BindContext(model=MODEL, open=lambda thing: MODEL)
     logits = MODEL.reader(Cost(), "target").read(rows, ask.at)
-    choice: Choice = selector.bind(bound).select(rows, ask, logits, None if rule is None else rule.bind(bound))
+    choice: Selection = selector.bind(bound).select(rows, ask, logits, None if rule is None else rule.bind(bound))
     return choice
 
 

@@ -40,7 +40,7 @@ WORDS = bytewise()
 class Knowing:
     """A model of bytes that knows some texts by heart; of all others it says `x`."""
 
-    name, context, mask, gives = "knowing", None, None, frozenset({"causal_lm"})
+    name, context, mask, provides = "knowing", None, None, frozenset({"causal_lm"})
     device, dtype, tokenizer = torch.device("cpu"), torch.float32, WORDS
 
     def __init__(self, texts: list[str]) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers.generation import logits_process as reference
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.core.protocols import Proposal, Warper
 from decodekit.core.rows import NONE, Rows
 from decodekit.errors import OptionError
@@ -26,7 +26,7 @@ from decodekit.testing.harness import opened, run
 from decodekit.testing.oracle import FALSE_ALARM, chi_square, enumerate_law, rows_of
 from decodekit.testing.tables import TableModel
 
-FREE = Run(TableModel(vocab=5, seed=0), opened)
+FREE = BindContext(TableModel(vocab=5, seed=0), opened)
 PAIRS: list[tuple[Any, Any]] = [
     *((Temperature(t), reference.TemperatureLogitsWarper(t)) for t in (0.3, 1.0, 2.5)),
     *((TopK(k), reference.TopKLogitsWarper(k)) for k in (1, 2, 7, 300)),

@@ -72,19 +72,19 @@ class Anything(Part):
     thing: Any = None
 
 
-@plugin(role="constraint", gives=("mask", "admits"))
+@plugin(role="constraint", provides=("mask", "admits"))
 class Only(Part):
     """Only these."""
     letters: str
 
 
-@plugin(role="constraint", gives="mask")
+@plugin(role="constraint", provides="mask")
 class Never(Part):
     """Never that."""
     letter: str = "x"
 
 
-@plugin(role="selector", keeps="weighted", needs="constraint", refuses="logq")
+@plugin(role="selector", exactness="weighted", requires="constraint", conflicts_with="logq")
 class Pick(Part):
     """Pick one."""
     tries: Annotated[int, Field(ge=1)] = 64
@@ -95,35 +95,35 @@ class Plain(Part):
     """The plain way."""
 
 
-@plugin(role="selector", needs=("logq", "admits"))
+@plugin(role="selector", requires=("logq", "admits"))
 class Judge(Part):
     """Judges guesses."""
 
 
-@plugin(role="proposer", gives=("logq",), needs="causal_lm")
+@plugin(role="proposer", provides=("logq",), requires="causal_lm")
 class Draft(Part):
     """Guesses."""
     model: Any
     k: int = 4
 
 
-@plugin(role=("proposer", "selector"), keeps="approximate", needs="masked_lm", refuses="constraint")
+@plugin(role=("proposer", "selector"), exactness="approximate", requires="masked_lm", conflicts_with="constraint")
 class Canvas(Part):
     """Both at once."""
 
 
-@plugin(role="population", refuses=("heat", "stop"))
+@plugin(role="population", conflicts_with=("heat", "stop"))
 class Crowd(Part):
     """Many."""
     size: int = 8
 
 
-@plugin(role="stop", needs="hidden")
+@plugin(role="stop", requires="hidden")
 class Enough(Part):
     """Stops."""
 
 
-@plugin(role="observer", needs="uncertainty")
+@plugin(role="observer", requires="uncertainty")
 class Watch(Part):
     """Watches."""
 '''

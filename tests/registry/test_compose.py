@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.core.defaults import Alone, Next
 from decodekit.core.intersection import Product
 from decodekit.errors import BrokenPlugin, CompositionError, ConstraintError, DecodekitError, SpecError
@@ -38,7 +38,7 @@ def names(parts: Any) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("spec", "have", "whole", "keeps"),
+    ("spec", "have", "whole", "exactness"),
     [
         (None, CAUSAL, "plain", "exact"),
         ("heat(2)", CAUSAL, "heat(value=2.0) | plain", "exact"),
@@ -52,17 +52,17 @@ def names(parts: Any) -> list[str]:
         ("enough", CAUSAL | {"hidden"}, "plain | enough", "exact"),
     ],
 )
-def test_what_composes(house: Any, spec: Any, have: frozenset[str], whole: str, keeps: str) -> None:
+def test_what_composes(house: Any, spec: Any, have: frozenset[str], whole: str, exactness: str) -> None:
     made = compose(spec, have)
     assert str(made) == whole
-    assert made.keeps == keeps
+    assert made.exactness == exactness
     assert made.strategy == Strategy.of(whole)
 
 
 def test_what_there_is(house: Any) -> None:
     made = compose("draft('m') | judge | only('a')", CAUSAL)
-    assert made.gives == {"causal_lm", "logq", "constraint", "mask", "admits"}
-    assert made.needs == {"causal_lm", "logq", "admits"}
+    assert made.provides == {"causal_lm", "logq", "constraint", "mask", "admits"}
+    assert made.requires == {"causal_lm", "logq", "admits"}
     assert names(made.of("proposer")) == ["draft"]
     assert made.of("population") == (Alone(),)
     assert compose(None, CAUSAL).of("proposer") == (Next(),)
@@ -129,11 +129,11 @@ def test_a_bad_spec_is_refused_as_such(house: Any) -> None:
 
 
 def test_a_default_may_refuse_what_else_is_named(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    @declaration.plugin(role="population", needs="weights")
+    @declaration.plugin(role="population", requires="weights")
     class Tally:
         def bind(self, run: object) -> object: ...
 
-    @declaration.plugin(role="selector", gives="weights", refuses="logq")
+    @declaration.plugin(role="selector", provides="weights", conflicts_with="logq")
     class Weigh:
         def bind(self, run: object) -> object: ...
 
@@ -198,8 +198,8 @@ def test_every_pair_composes_or_is_refused_by_name(have: frozenset[str]) -> None
 # --- binding ---------------------------------------------------------------------------------------------------------
 
 
-def bound(spec: Any, have: frozenset[str] = CAUSAL, constraints: Any = (), **own: Any) -> tuple[Any, Run]:
-    run = Run(model=TableModel(masked="masked_lm" in have), open=lambda thing: TableModel())
+def bound(spec: Any, have: frozenset[str] = CAUSAL, constraints: Any = (), **own: Any) -> tuple[Any, BindContext]:
+    run = BindContext(model=TableModel(masked="masked_lm" in have), open=lambda thing: TableModel())
     return bind(compose(spec, have, constraints), run, **own), run
 
 

@@ -48,7 +48,7 @@ def test_every_plugin_of_decodekit_can_be_used() -> None:
     "key", ["selector.causal_lm", "selector.causal_lm.randomness", "selector.causal_lm.weights", "selector.masked_lm"]
 )
 def test_defaults_are_selectors(key: str) -> None:
-    about = metadata.about_of(discovery.default(key))
+    about = metadata.info_of(discovery.default(key))
     assert about is not None
     assert "selector" in about.roles
 
@@ -265,7 +265,7 @@ class Bindable:
         ({"role": "wraper"}, Bindable, "declares the role 'wraper'; roles are proposer, scorer, warper, constraint, selector, population, stop, observer, each once"),
         ({"role": ()}, Bindable, "declares the roles (); roles are proposer, "),
         ({"role": ("stop", "stop")}, Bindable, "declares the roles ('stop', 'stop'); roles are proposer, "),
-        ({"role": "stop", "keeps": "all"}, Bindable, "declares keeps='all'; write one of exact, weighted, approximate"),
+        ({"role": "stop", "exactness": "all"}, Bindable, "declares exactness='all'; write one of exact, weighted, approximate"),
         ({"role": "stop"}, object, "has no method bind(self, run); define it"),
     ],
 )  # fmt: skip
@@ -282,5 +282,5 @@ def test_about_is_taken() -> None:
 
 
 def test_words_may_be_one_string(acme: Any) -> None:
-    about = metadata.about_of(acme.Pick)
-    assert about == metadata.About("pick", ("selector",), "weighted", ("constraint",), (), ("logq",), "")
+    about = metadata.info_of(acme.Pick)
+    assert about == metadata.PluginInfo("pick", ("selector",), "weighted", ("constraint",), (), ("logq",), "")

@@ -17,10 +17,10 @@ from transformers import AutoTokenizer
 
 import decodekit as dk
 from decodekit.core import noise
-from decodekit.core.bound import Run
-from decodekit.core.protocols import Choice, Proposal
+from decodekit.core.bound import BindContext
+from decodekit.core.protocols import Proposal, Selection
 from decodekit.core.rows import NONE
-from decodekit.plugins.awrs import Awrs, Weight
+from decodekit.plugins.awrs import AWRS, Weight
 from decodekit.registry.metadata import form
 from decodekit.rejection import token_search
 from decodekit.rejection.stopped_draws import mean
@@ -48,12 +48,12 @@ class Python(Fixed):
         raise AssertionError("a mask costs as much as all checks together")
 
 
-def decide(selector: Awrs, logits: Tensor, rule: Fixed) -> Choice:
+def decide(selector: AWRS, logits: Tensor, rule: Fixed) -> Selection:
     """One step of R rows with `logits` [R, V], each with its own stream."""
     rows, model = rows_of([[0]] * len(logits)), TableModel(vocab=5, eos=(), seed=0)
     model.vocab = logits.shape[1]
     ask = Proposal(rows.n[:, None], torch.full((len(logits), 1), NONE))
-    return selector.bind(Run(model=model, open=lambda thing: model)).select(rows, ask, logits[:, None], rule)
+    return selector.bind(BindContext(model=model, open=lambda thing: model)).select(rows, ask, logits[:, None], rule)
 
 
 def rare(z: float, rows: int = 1) -> tuple[Tensor, list[bool]]:
@@ -91,7 +91,7 @@ def test_a_rare_token_is_found_at_a_bounded_cost(
         pytest.skip("the exact weight is a mask by definition")
     logits, ok = rare(z, rows)
     rule, plain = kind(ok), Fixed(ok)
-    choice = decide(Awrs(weight=weight), logits, rule)
+    choice = decide(AWRS(weight=weight), logits, rule)
     orders = 2 if weight == "two_loops" else 1
     assert len(fetched) <= 8 * orders + rows  # not one for each token: 16 x 4^6 > V
     assert sum(fetched) <= 2.2 * V * orders * max(1, rows if kind is Python else 1)
@@ -117,13 +117,13 @@ def test_neither_the_chunk_nor_the_price_of_a_mask_changes_a_result(
     kind: type[Fixed], weight: Weight, z: float
 ) -> None:
     logits, ok = rare(z, 2)
-    found = list[Choice]()
+    found = list[Selection]()
     for chunk in (1, 16, 300):
         rule = kind(ok)
-        found.append(decide(Awrs(weight=weight, chunk=chunk), logits, rule))
+        found.append(decide(AWRS(weight=weight, chunk=chunk), logits, rule))
         assert rule.masks <= 2
     if kind is Measured:
-        found.append(decide(Awrs(weight=weight), logits, Fixed(ok)))
+        found.append(decide(AWRS(weight=weight), logits, Fixed(ok)))
     for other in found[1:]:
         assert torch.equal(other.tokens, found[0].tokens)
         if weight != "none":
@@ -137,8 +137,8 @@ def test_a_capped_walk_keeps_its_cap_and_takes_verdicts_from_a_mask() -> None:
     logits, ok = rare(1e-4, 3)
     for weight in ("auto", "recursive", "none"):
         some, other = Measured(ok), Python(ok)
-        choice = decide(Awrs(weight=weight, max_rejects=9000), logits, some)
-        by_checks = decide(Awrs(weight=weight, max_rejects=9000), logits, other)
+        choice = decide(AWRS(weight=weight, max_rejects=9000), logits, some)
+        by_checks = decide(AWRS(weight=weight, max_rejects=9000), logits, other)
         assert torch.equal(choice.tokens, by_checks.tokens)
         assert choice.dead is not None
         assert by_checks.dead is not None
@@ -152,7 +152,7 @@ def test_a_capped_walk_keeps_its_cap_and_takes_verdicts_from_a_mask() -> None:
 @pytest.mark.parametrize("kind", [Measured, Fixed, Python])
 def test_nothing_is_allowed(kind: type[Fixed], weight: Weight, fetched: list[int]) -> None:
     logits, _ = rare(1e-4, 2)
-    choice = decide(Awrs(weight=weight), logits, kind([False] * V))
+    choice = decide(AWRS(weight=weight), logits, kind([False] * V))
     assert choice.dead is not None
     assert choice.dead.all()
     assert len(fetched) <= 10
@@ -161,7 +161,7 @@ def test_nothing_is_allowed(kind: type[Fixed], weight: Weight, fetched: list[int
 def test_an_end_of_long_walks_has_the_mass_exactly() -> None:
     """Where many are refused and Z is tiny, the weight of the default is Z up to a little, that of "recursive" is Z."""
     logits, ok = rare(1e-9, 4)
-    for selector, off in ((Awrs(weight="recursive"), 1e-9), (Awrs(), 1e-3)):
+    for selector, off in ((AWRS(weight="recursive"), 1e-9), (AWRS(), 1e-3)):
         choice = decide(selector, logits, Measured(ok))
         assert choice.logw is not None
         assert float((choice.logw - math.log(1e-9)).abs().max()) < off
@@ -182,7 +182,7 @@ def orders(p: Sequence[Fraction]) -> list[tuple[tuple[int, ...], Fraction]]:
 
 
 def enumerated(
-    p: Sequence[Fraction], ok: Sequence[bool], selector: Awrs, most: int, patch: pytest.MonkeyPatch, kind: Any = Fixed
+    p: Sequence[Fraction], ok: Sequence[bool], selector: AWRS, most: int, patch: pytest.MonkeyPatch, kind: Any = Fixed
 ) -> list[float]:
     """E[w 1{x}] for each x, over all orders (pairs of them for two loops), the mass being asked for after `most`."""
     single = [((order, ()), chance) for order, chance in orders(p)]
@@ -239,16 +239,16 @@ TINY = [
 @pytest.mark.parametrize(
     ("selector", "kind"),
     [
-        (Awrs(weight="recursive"), Fixed),
-        (Awrs(weight="recursive", chunk=1), Early),
-        (Awrs(weight="recursive", ahead=2, chunk=2), Fixed),
-        (Awrs(weight="two_loops"), Fixed),
-        (Awrs(weight="two_loops", chunk=1), Early),
+        (AWRS(weight="recursive"), Fixed),
+        (AWRS(weight="recursive", chunk=1), Early),
+        (AWRS(weight="recursive", ahead=2, chunk=2), Fixed),
+        (AWRS(weight="two_loops"), Fixed),
+        (AWRS(weight="two_loops", chunk=1), Early),
     ],
-    ids=lambda one: form(one) if isinstance(one, Awrs) else one.__name__,
+    ids=lambda one: form(one) if isinstance(one, AWRS) else one.__name__,
 )
 def test_the_exact_mass_keeps_weights_proper(
-    selector: Awrs, kind: Any, mass: list[int], ok: list[bool], most: int, monkeypatch: pytest.MonkeyPatch
+    selector: AWRS, kind: Any, mass: list[int], ok: list[bool], most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     p = [Fraction(one, sum(mass)) for one in mass]
     out = enumerated(p, ok, selector, most, monkeypatch, kind)
@@ -264,7 +264,7 @@ def test_replays_stay_proper(
 ) -> None:
     """All orders with their exact probabilities, and so many replays of each that their mean is known."""
     p = [Fraction(one, sum(mass)) for one in mass]
-    out = enumerated(p, ok, Awrs(accepts=accepts, replays=2500), most, monkeypatch)
+    out = enumerated(p, ok, AWRS(accepts=accepts, replays=2500), most, monkeypatch)
     for x, mass_x in enumerate(p):
         assert out[x] == pytest.approx(float(mass_x) if ok[x] else 0.0, abs=6e-3)
 
@@ -273,7 +273,7 @@ def test_plain_mass_would_bias_replays(monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: Z in place of the conditional mean of the replays is noticed by the enumeration."""
     monkeypatch.setattr("decodekit.rejection.estimators.mean", lambda n, accepts, missing, logz: logz)
     p = [Fraction(one, 10) for one in (5, 2, 2, 1)]
-    out = enumerated(p, [False, False, True, True], Awrs(accepts=3, replays=2500), 3, monkeypatch)
+    out = enumerated(p, [False, False, True, True], AWRS(accepts=3, replays=2500), 3, monkeypatch)
     assert abs(out[2] - 0.2) > 0.02
 
 
@@ -346,7 +346,7 @@ def test_long_runs_of_refusals_count_what_short_ones_count() -> None:
     for run in (4, 10_000):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("decodekit.rejection.estimators._RUN", run)
-            choice = decide(Awrs(replays=4), logits, Python(ok))
+            choice = decide(AWRS(replays=4), logits, Python(ok))
         assert choice.logw is not None
         found.append(choice.logw[:, 0].exp())
     one, other = found
@@ -366,7 +366,7 @@ def test_json_under_a_vocabulary_of_100k(data: Path, z: float, fetched: list[int
         pytest.skip("tok-cl100k is not among the real data")
     tokenizer = AutoTokenizer.from_pretrained(data / "tok-cl100k")
     model = SimpleNamespace(name="large", vocab=len(tokenizer), tokenizer=tokenizer, eos=(), device=torch.device("cpu"))
-    run: Any = Run(model=model, open=lambda what: model, eos=())
+    run: Any = BindContext(model=model, open=lambda what: model, eos=())
     kinds = ({"type": "string"}, {"type": "integer"}, {"type": "boolean"})
     schema = {"type": "object", "properties": dict(zip("abc", kinds, strict=True)), "required": ["a", "b", "c"]}
     rows = rows_of([[0], [0], [0]])
@@ -389,7 +389,7 @@ def test_json_under_a_vocabulary_of_100k(data: Path, z: float, fetched: list[int
         rule.masked = counted
         del fetched[:]
         for turn in range(2):  # the second knows what masks and checks cost
-            choice = Awrs(weight=weight).bind(run).select(rows, ask, logits[:, None], rule)
+            choice = AWRS(weight=weight).bind(run).select(rows, ask, logits[:, None], rule)
             assert torch.equal(choice.tokens, best)
             assert sum(asked) <= 3 * (turn + 1)
             assert run.cost.checks - checks <= 3 * token_search.UNKNOWN * (turn + 1)

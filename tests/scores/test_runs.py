@@ -13,10 +13,10 @@ import pytest
 import torch
 
 import decodekit as dk
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.core.cost import Cost
 from decodekit.core.loop import decode
-from decodekit.core.protocols import Choice, Proposal, Round
+from decodekit.core.protocols import Proposal, Round, Selection
 from decodekit.core.rows import NONE, Rows
 from decodekit.core.stopping import Length
 from decodekit.errors import CompositionError, OptionError
@@ -89,8 +89,8 @@ def test_while_it_grows_and_afterwards(strategy: str, seed: int, fitted: str) ->
         "cascade": dk.Strategy.of("sample") | dk.cascade(slow=other, threshold=math.inf),
     }.get(strategy, dk.speculative(draft=other, k=3) | dk.Strategy.of("rejection"))
     wanted = scores_of([*FOLDS, load("wepr", SCORES)(fitted=fitted)])
-    run = Run(model, lambda named: named, (), seed, Cost())  # type: ignore[arg-type, return-value]
-    composition = compose(parts, model.gives, [toy] if toy else [])
+    run = BindContext(model, lambda named: named, (), seed, Cost())  # type: ignore[arg-type, return-value]
+    composition = compose(parts, model.provides, [toy] if toy else [])
     width = 4 if strategy == "smc" else 1
     count = 3 * width
     start = torch.tensor([2, 1, 3]).repeat_interleave(width)
@@ -134,7 +134,7 @@ def test_reopened_cells_leave_a_score_unknown() -> None:
         where, chosen = torch.tensor([[at]]), torch.tensor([[token]])
         rows.commit(where, chosen, torch.tensor([[True]]))
         take = torch.tensor([[True]])
-        running.watch(rows, Proposal(where, chosen), torch.zeros(1, 1, 5), Choice(chosen, take), take)
+        running.watch(rows, Proposal(where, chosen), torch.zeros(1, 1, 5), Selection(chosen, take), take)
         return float(running.value(rows)[0])
 
     assert step(1, 3) == pytest.approx(math.log(5))

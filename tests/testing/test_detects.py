@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from decodekit.core import noise
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.core.cost import Cost
-from decodekit.core.protocols import Choice, Constraint, Proposal, Round
+from decodekit.core.protocols import Constraint, Proposal, Round, Selection
 from decodekit.core.rows import NONE, Rows
 from decodekit.registry.declaration import plugin
 from decodekit.testing import ConformanceError, ToyConstraint, check_plugin, checks_for
@@ -24,7 +24,7 @@ from decodekit.testing.toy import BoundToy
 class Selects:
     """A right selector: each wrong one changes one thing."""
 
-    def bind(self, run: Run) -> Any:
+    def bind(self, run: BindContext) -> Any:
         return self
 
     def scores(self, rows: Rows, ask: Proposal, logits: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ class Selects:
     def logw(self, mass: Tensor) -> Tensor | None:
         return None
 
-    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Choice:
+    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Selection:
         legal = torch.ones_like(logits, dtype=torch.bool) if constraint is None else constraint.mask(rows, ask.at)
         tokens = self.scores(rows, ask, logits).masked_fill(~legal, -torch.inf).argmax(2)
         agree = (tokens == ask.guess) & (ask.guess != NONE)
@@ -42,7 +42,7 @@ class Selects:
         stuck = mass == -torch.inf
         logw = self.logw(mass)
         logw = None if logw is None else logw.masked_fill(~take | stuck, 0.0)
-        return Choice(tokens, take & ~stuck, logw=logw, dead=(take & stuck).any(1))
+        return Selection(tokens, take & ~stuck, logw=logw, dead=(take & stuck).any(1))
 
 
 @plugin(role="selector")
@@ -70,33 +70,33 @@ class ByPlace(Selects):
 
 @plugin(role="selector")
 class Deaf(Selects):
-    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Choice:
+    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Selection:
         return super().select(rows, ask, logits, None)
 
 
 @plugin(role="selector")
 class Credulous(Selects):
-    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Choice:
+    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Selection:
         right = super().select(rows, ask, logits, constraint)
         guess = torch.where((ask.guess == NONE) | (torch.arange(ask.at.shape[1]) > 0), right.tokens, ask.guess)
         take = right.take & (torch.arange(ask.at.shape[1]) == 0)
-        return Choice(guess, take, dead=right.dead)
+        return Selection(guess, take, dead=right.dead)
 
 
 @plugin(role="selector")
 class Hanging(Selects):
-    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Choice:
+    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Selection:
         right = super().select(rows, ask, logits, constraint)
-        return Choice(right.tokens, right.take & False)
+        return Selection(right.tokens, right.take & False)
 
 
-@plugin(role="selector", keeps="weighted", needs=("constraint",))
+@plugin(role="selector", exactness="weighted", requires=("constraint",))
 class Weighing(Selects):
     def logw(self, mass: Tensor) -> Tensor | None:
         return mass
 
 
-@plugin(role="selector", keeps="weighted", needs=("constraint",))
+@plugin(role="selector", exactness="weighted", requires=("constraint",))
 class Careless(Selects):
     def logw(self, mass: Tensor) -> Tensor | None:
         return mass * 0.8
@@ -104,7 +104,7 @@ class Careless(Selects):
 
 @plugin(role="selector")
 class Eager(Selects):
-    def bind(self, run: Run) -> Any:
+    def bind(self, run: BindContext) -> Any:
         rows = Rows([[1]], torch.tensor([3]), *[torch.zeros(1, dtype=torch.int64)] * 3)
         run.model.reader(Cost(), "target").read(rows, torch.tensor([[1]]))
         return self
@@ -126,25 +126,25 @@ def ban_last(rows: Rows, ask: Proposal, logits: Tensor, at: Tensor) -> Tensor:
 
 @plugin(role="warper")
 class RightWarper:
-    def bind(self, run: Run) -> Warps:
+    def bind(self, run: BindContext) -> Warps:
         return Warps(lambda rows, ask, logits: ban_last(rows, ask, logits, ask.at))
 
 
 @plugin(role="warper")
 class InPlace:
-    def bind(self, run: Run) -> Warps:
+    def bind(self, run: BindContext) -> Warps:
         return Warps(lambda rows, ask, logits: logits.mul_(0.5))
 
 
 @plugin(role="warper")
 class BlindToGuesses:
-    def bind(self, run: Run) -> Warps:
+    def bind(self, run: BindContext) -> Warps:
         return Warps(lambda rows, ask, logits: ban_last(rows, ask, logits, rows.n[:, None].expand_as(ask.at)))
 
 
 @plugin(role="warper")
 class OverTheBatch:
-    def bind(self, run: Run) -> Warps:
+    def bind(self, run: BindContext) -> Warps:
         return Warps(lambda rows, ask, logits: logits / (1 + logits.amax().abs()))
 
 
@@ -156,7 +156,7 @@ class Mixing(Stay):
 
 @plugin(role="observer")
 class Meddling:
-    def bind(self, run: Run) -> Meddling:
+    def bind(self, run: BindContext) -> Meddling:
         return self
 
     def round(self, what: Round) -> None:
@@ -166,9 +166,9 @@ class Meddling:
     def moved(self, rows: Rows, index: Tensor) -> None: ...
 
 
-@plugin(role="constraint", gives=("mask", "admits"))
+@plugin(role="constraint", provides=("mask", "admits"))
 class Disagreeing:
-    def bind(self, run: Run) -> BoundToy:
+    def bind(self, run: BindContext) -> BoundToy:
         class Bound(BoundToy):
             def admits(self, rows: Rows, at: Tensor, tokens: Tensor) -> Tensor:
                 return super().admits(rows, at, tokens) | (tokens == 3)
@@ -176,9 +176,9 @@ class Disagreeing:
         return Bound(ToyConstraint(seed=4).automaton(), run)
 
 
-@plugin(role="constraint", gives=("mask", "admits"))
+@plugin(role="constraint", provides=("mask", "admits"))
 class Forgetful:
-    def bind(self, run: Run) -> BoundToy:
+    def bind(self, run: BindContext) -> BoundToy:
         class Bound(BoundToy):
             def fork(self, index: Tensor) -> None:
                 self.trail = self.trail[: len(index)]
@@ -186,9 +186,9 @@ class Forgetful:
         return Bound(ToyConstraint(seed=4).automaton(), run)
 
 
-@plugin(role="constraint", gives=("mask", "admits"))
+@plugin(role="constraint", provides=("mask", "admits"))
 class NeverBack:
-    def bind(self, run: Run) -> BoundToy:
+    def bind(self, run: BindContext) -> BoundToy:
         class Bound(BoundToy):
             state: Tensor | None = None
 
@@ -210,7 +210,7 @@ class NeverBack:
 
 @plugin(role="proposer")
 class Skipping:
-    def bind(self, run: Run) -> Skipping:
+    def bind(self, run: BindContext) -> Skipping:
         return self
 
     def start(self, rows: Rows) -> None: ...

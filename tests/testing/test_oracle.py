@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.core.cost import Cost
 from decodekit.core.rows import NONE, Rows
 from decodekit.testing.oracle import FALSE_ALARM, chi_square, enumerate_law, rows_of
@@ -57,7 +57,7 @@ def test_a_causal_table_read_through_rows_is_the_table(events: list[tuple[str, i
 @given(st.lists(EVENT, max_size=12), st.integers(0, 50), st.booleans())
 def test_a_toy_constraint_on_rows_is_the_automaton(events: list[tuple[str, int]], seed: int, dead: bool) -> None:
     toy = ToyConstraint(seed=seed, dead_ends=dead)
-    bound = toy.bind(Run(TableModel(), open=lambda thing: TableModel()))
+    bound = toy.bind(BindContext(TableModel(), open=lambda thing: TableModel()))
     rows = rows_of([[1, 2], [3], [4, 4, 1]])
     for kind, chance in [*events, ("guess", 5)]:
         change(rows, kind, chance, toy.vocab)

@@ -108,14 +108,14 @@ def facts(row: Retired) -> tuple[list[int], str, float]:
     return row.tokens, row.reason, row.logw
 
 
-def law_fits(strategy: Sequence[Any], constraint: Any, keeps: str, weighs: bool) -> None:
+def law_fits(strategy: Sequence[Any], constraint: Any, exactness: str, weighs: bool) -> None:
     """Spot check. A population over a selector that gives no weights knows of dead ends only."""
     kit, _ = kit_for(strategy, TABLE, constraint=constraint)
     prompt = PROMPTS[0]
     laws = enumerate_law(TABLE.logits, prompt, HORIZON, TABLE.eos, Asked(strategy, constraint, prompt), kit.warpers)
     out = run(strategy, TABLE, [prompt], constraint=constraint, max_tokens=HORIZON, samples=SAMPLES, seed=5)
     width = kit.population.width
-    if keeps == "exact":
+    if exactness == "exact":
         ends = [(*row.tokens[row.start :], *((NONE,) if row.reason == "dead end" else ())) for row in out.rows[::width]]
         assert chi_square(laws.masked, ends) > FALSE_ALARM
     else:
@@ -127,7 +127,7 @@ def law_fits(strategy: Sequence[Any], constraint: Any, keeps: str, weighs: bool)
 def green(strategy: Sequence[Any], model: TableModel, constraint: Any) -> bool:
     """Whether it works; False if it is refused as it should be."""
     try:
-        composition = compose(list(strategy), model.gives, () if constraint is None else (constraint,))
+        composition = compose(list(strategy), model.provides, () if constraint is None else (constraint,))
         kit_for(strategy, model, constraint=constraint)
         if model is MASKED:  # what fits no canvas is refused when it is laid
             run(strategy, model, PROMPTS, constraint=constraint, max_tokens=MOST, seed=1)
@@ -150,8 +150,8 @@ def green(strategy: Sequence[Any], model: TableModel, constraint: Any) -> bool:
         for row in run(strategy, model, [prompt], constraint=constraint, max_tokens=most, seed=1).rows
     ]
     assert [facts(row) for row in batch.rows] == [facts(row) for row in singles]
-    if model is TABLE and composition.keeps != "approximate":
-        law_fits(strategy, constraint, composition.keeps, "weights" in composition.gives)
+    if model is TABLE and composition.exactness != "approximate":
+        law_fits(strategy, constraint, composition.exactness, "weights" in composition.provides)
     return True
 
 
@@ -204,8 +204,8 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
 def _of_one(name: str, options: dict[str, Any]) -> tuple[list[Any], TableModel, Any]:
     """What a variant is tried with: a constraint, for weights are spoken of, and guesses where it needs them."""
     part = load(name)(**options)
-    masked = "masked_lm" in part.about.needs
-    drafted = [example("speculative")] if "logq" in part.about.needs else []
+    masked = "masked_lm" in part.about.requires
+    drafted = [example("speculative")] if "logq" in part.about.requires else []
     greedy = [example("greedy")] if "selector" not in part.about.roles else []
     return [part, *drafted, *greedy], MASKED if masked else TABLE, WIDE_TOY if masked else TOY
 
@@ -214,20 +214,20 @@ def _of_one(name: str, options: dict[str, Any]) -> tuple[list[Any], TableModel, 
 def test_what_an_instance_gives_is_what_it_does(name: str, options: dict[str, Any]) -> None:
     """randomness: seeds give different texts, else the same. weights: some row has one, else none."""
     parts, model, constraint = _of_one(name, options)
-    made = compose(parts, model.gives, (constraint,))
+    made = compose(parts, model.provides, (constraint,))
     prompts = [[1 + i % (V - 2), 2] for i in range(12)]
     runs = [run(parts, model, prompts, constraint=constraint, max_tokens=6, seed=seed) for seed in range(4)]
     told = {tuple(map(tuple, out.texts)) for out in runs}
-    assert ("randomness" in made.gives) == (len(told) > 1)
+    assert ("randomness" in made.provides) == (len(told) > 1)
     weights = {row.logw for out in runs for row in out.rows} - {-torch.inf}  # a dead end says nothing
-    assert ("weights" in made.gives) == bool(weights - {0.0})
-    assert made.weighs == ("weights" in made.gives)
+    assert ("weights" in made.provides) == bool(weights - {0.0})
+    assert made.weighs == ("weights" in made.provides)
 
 
 @pytest.mark.parametrize(("name", "options"), VARIANTS, ids=[f"{i}-{name}" for i, (name, _) in enumerate(VARIANTS)])
 def test_what_cannot_act_is_refused(name: str, options: dict[str, Any]) -> None:
     parts, model, constraint = _of_one(name, options)
-    gives = compose(parts, model.gives, (constraint,)).gives
+    provides = compose(parts, model.provides, (constraint,)).provides
     for word, extra in (
         ("distribution", "temperature"),
         ("distribution", "top_k"),
@@ -237,11 +237,11 @@ def test_what_cannot_act_is_refused(name: str, options: dict[str, Any]) -> None:
         ("randomness", "best_of"),
         ("weights", "smc"),
     ):
-        if word in gives:
-            compose([*parts, example(extra)], model.gives, (constraint,))
+        if word in provides:
+            compose([*parts, example(extra)], model.provides, (constraint,))
         else:
             with pytest.raises(CompositionError, match=rf"{extra} (changes nothing|would choose|needs weights)"):
-                compose([*parts, example(extra)], model.gives, (constraint,))
+                compose([*parts, example(extra)], model.provides, (constraint,))
 
 
 MUST: list[tuple[Callable[[], list[Any]], TableModel, Any, bool]] = [

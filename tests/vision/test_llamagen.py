@@ -100,7 +100,7 @@ def test_logits_are_those_of_the_layout(folder: Path) -> None:
 
 def test_decoding_with_guidance_and_lantern(folder: Path) -> None:
     model = dk.load(folder, dtype="float64")
-    assert "codebook" in model.gives
+    assert "codebook" in model.provides
     norms = model.codebook.vectors.norm(dim=-1)
     torch.testing.assert_close(norms, torch.ones_like(norms))
     prompts = [[CODES], [CODES + 2], [CODES + CLASSES]]

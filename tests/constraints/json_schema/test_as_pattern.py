@@ -17,7 +17,7 @@ from decodekit.constraints.canvas.unrolled import automaton_of
 from decodekit.constraints.core.vocabulary import Vocabulary
 from decodekit.constraints.json_schema.as_pattern import flat_schema
 from decodekit.constraints.json_schema.number_ranges import integers, numbers
-from decodekit.core.bound import Run
+from decodekit.core.bound import BindContext
 from decodekit.diffusion.marginals import Cells, Lattice, Sums
 from decodekit.errors import ConstraintError
 from decodekit.testing.tables import TableModel
@@ -76,7 +76,7 @@ SCHEMA = st.recursive(
 @given(schema=SCHEMA, whitespace=st.sampled_from(["flexible", "compact", "single", 2]))
 def test_every_drawn_text_is_valid(schema: dict[str, Any], whitespace: Any) -> None:
     rule = dk.json_schema(schema, whitespace=whitespace, lenient=True)
-    made = automaton_of((rule,), Run(MODEL, lambda thing: MODEL, eos=(0,)))
+    made = automaton_of((rule,), BindContext(MODEL, lambda thing: MODEL, eos=(0,)))
     assert isinstance(made, Lattice)
     size, rows = made.least + 6, 6
     law = torch.full((rows, size, len(TEXTS)), 1.0 / len(TEXTS), dtype=torch.float64)
@@ -131,7 +131,7 @@ def test_what_cannot_be_held_is_refused_by_name(schema: Any, said: str) -> None:
 
 def test_references_are_followed_some_times() -> None:
     tree = {"type": "object", "properties": {"n": {"type": "null"}, "next": {"$ref": "#"}}, "required": ["n"]}
-    made = automaton_of((dk.json_schema(tree),), Run(MODEL, lambda thing: MODEL, eos=(0,)))
+    made = automaton_of((dk.json_schema(tree),), BindContext(MODEL, lambda thing: MODEL, eos=(0,)))
     assert isinstance(made, Lattice)
     with pytest.raises(ConstraintError, match="leads into itself"):
         flat_schema({**tree, "required": ["next"]}, "compact")
