@@ -25,10 +25,10 @@ types: setup
 	$(BIN)/python tests/types_check.py
 
 docs-check: setup
-	$(BIN)/python -m decodekit.catalogue --check docs/plugins.md
+	$(BIN)/python -m decodekit.registry.catalogue --check docs/plugins.md
 
 docs: setup
-	$(BIN)/python -m decodekit.catalogue --write docs/plugins.md
+	$(BIN)/python -m decodekit.registry.catalogue --write docs/plugins.md
 
 setup: .venv/ready
 

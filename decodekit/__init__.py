@@ -12,42 +12,47 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from decodekit import critics as critics
-    from decodekit import diagnostics as diagnostics
-    from decodekit import images as images
-    from decodekit import potentials as potentials
+    from decodekit.analysis import diagnostics as diagnostics
     from decodekit.api import Decoder, generate, stream
-    from decodekit.bridge import hf
-    from decodekit.compare import compare
+    from decodekit.comparison import compare
     from decodekit.errors import DecodekitError
+    from decodekit.integrations.transformers import hf
     from decodekit.models.load import load
-    from decodekit.registry import plugin
-    from decodekit.results import Piece, Result, Sample
+    from decodekit.particles import critics as critics
+    from decodekit.particles import potentials as potentials
+    from decodekit.registry.declaration import plugin
+    from decodekit.registry.spec import Strategy
+    from decodekit.run.results import Piece, Result, Sample
     from decodekit.scores.evaluate import score
-    from decodekit.spec import Strategy
-    from decodekit.trace import Trace
+    from decodekit.trace.trace import Trace
+    from decodekit.vision import images as images
 
 _HOME = {
-    "Adaptive": "decodekit.adaptive",
-    "Bundle": "decodekit.adaptive",
+    "Adaptive": "decodekit.ensembles.adaptive",
+    "Bundle": "decodekit.ensembles.adaptive",
     "Decoder": "decodekit.api",
     "DecodekitError": "decodekit.errors",
-    "Piece": "decodekit.results",
-    "Probe": "decodekit.adaptive",
-    "Result": "decodekit.results",
-    "Sample": "decodekit.results",
-    "Strategy": "decodekit.spec",
-    "Trace": "decodekit.trace",
-    "compare": "decodekit.compare",
+    "Piece": "decodekit.run.results",
+    "Probe": "decodekit.ensembles.adaptive",
+    "Result": "decodekit.run.results",
+    "Sample": "decodekit.run.results",
+    "Strategy": "decodekit.registry.spec",
+    "Trace": "decodekit.trace.trace",
+    "compare": "decodekit.comparison",
     "generate": "decodekit.api",
-    "hf": "decodekit.bridge",
+    "hf": "decodekit.integrations.transformers",
     "load": "decodekit.models.load",
-    "plugin": "decodekit.registry",
+    "plugin": "decodekit.registry.declaration",
     "score": "decodekit.scores.evaluate",
     "stream": "decodekit.api",
 }
 
-_MODULES = ("critics", "diagnostics", "images", "potentials")
+_MODULES = {
+    "critics": "decodekit.particles.critics",
+    "diagnostics": "decodekit.analysis.diagnostics",
+    "images": "decodekit.vision.images",
+    "potentials": "decodekit.particles.potentials",
+}
 
 __all__ = [
     "Adaptive",
@@ -80,9 +85,9 @@ def __getattr__(name: str) -> Any:
         globals()[name] = found
         return found
     if name in _MODULES:
-        return import_module(f"decodekit.{name}")
+        return import_module(_MODULES[name])
     from decodekit.errors import UnknownPlugin
-    from decodekit.registry import load as plugin_class
+    from decodekit.registry.discovery import load as plugin_class
 
     try:
         return plugin_class(name)
@@ -91,6 +96,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    from decodekit.registry import names
+    from decodekit.registry.discovery import names
 
-    return sorted({*globals(), *_HOME, *_MODULES, *names()})
+    return sorted({*__all__, *_MODULES, *names()})

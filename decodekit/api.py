@@ -7,25 +7,25 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Unpack
 
-from decodekit import registry
-from decodekit.about import about_of
-from decodekit.assemble import result
-from decodekit.compose import compose, copies
-from decodekit.cost import Cost
+from decodekit.core.bound import Model
+from decodekit.core.cost import Cost
+from decodekit.core.stopping import Budget, Deadline
 from decodekit.errors import CompositionError, OptionError
-from decodekit.joining import merged
-from decodekit.kit import Model
 from decodekit.models.load import load
-from decodekit.options import CallOptions, Options
-from decodekit.progress import bar
-from decodekit.prompts import prompts_of, room
-from decodekit.results import Piece, Prompt, Result
-from decodekit.session import Outcome, Session, Setup, Want
-from decodekit.spec import Strategy
-from decodekit.stops import Budget, Deadline
-from decodekit.streaming import pieces
-from decodekit.text import Codec
-from decodekit.trace import Trace
+from decodekit.registry import discovery
+from decodekit.registry.compose import compose, copies
+from decodekit.registry.metadata import info_of
+from decodekit.registry.spec import Strategy
+from decodekit.run.options import CallOptions, Options
+from decodekit.run.progress import bar
+from decodekit.run.prompts import prompts_of, room
+from decodekit.run.result_building import result
+from decodekit.run.results import Piece, Prompt, Result
+from decodekit.run.session import Outcome, Session, Setup, Want
+from decodekit.run.streaming import pieces
+from decodekit.text.codec import Codec
+from decodekit.trace.merging import merged
+from decodekit.trace.trace import Trace
 
 
 class Decoder:
@@ -37,11 +37,11 @@ class Decoder:
         strategy: a spec string, a plugin, a list of plugins, or None. Where it names no selector, the most probable
             token is taken, with a constraint as without; `sample` is filled in where something asks for randomness
             (`temperature`, `top_p`, `best_of`, n > 1), `mask` where something needs weights (`smc`). The rule is
-            :func:`decodekit.compose.compose`; `Result.spec` says what ran.
+            :func:`decodekit.registry.compose.compose`; `Result.spec` says what ran.
         constraint: a constraint plugin, or what one can be made of (a pydantic class, a compiled pattern, a list of
             strings ...), a list of plugins that must all hold, or None.
         tokenizer, dtype, device, device_map, attn: as for :func:`decodekit.models.load.load`.
-        options: defaults of every call, see :class:`decodekit.options.Options`.
+        options: defaults of every call, see :class:`decodekit.run.options.Options`.
 
     Raises:
         DecodekitError: in one sentence, before any model runs.
@@ -82,7 +82,7 @@ class Decoder:
     def setup_for(self, draws: bool) -> Setup:
         """What calls run with; `draws`: texts that differ are wanted, which a default selector follows."""
         if draws not in self._setups:
-            composition = compose(self._chosen, self.model.gives, self._limits, draws)
+            composition = compose(self._chosen, self.model.provides, self._limits, draws)
             for made in self._setups.values():
                 if made.spec == str(composition):
                     break
@@ -270,21 +270,21 @@ def stream(
 
 def constraint_of(value: object) -> Any:
     """`value` as a constraint plugin; what is no plugin goes to the function registered as `constraint.of`."""
-    about = about_of(value)
+    about = info_of(value)
     if about is not None and "constraint" not in about.roles:
         raise OptionError(
             f"constraint={about.name} is no constraint but a {about.roles[0]}; join it to the strategy instead"
         )
     if about is not None and not isinstance(value, type):
         return value
-    return registry.default("constraint.of")(value)
+    return discovery.default("constraint.of")(value)
 
 
 def _constraints(value: object) -> tuple[Any, ...]:
     """One constraint, or a list of constraint plugins, all of which must hold."""
     if value is None:
         return ()
-    if isinstance(value, list | tuple) and value and all(about_of(one) for one in value):
+    if isinstance(value, list | tuple) and value and all(info_of(one) for one in value):
         return tuple(map(constraint_of, value))
     return (constraint_of(value),)
 

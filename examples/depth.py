@@ -1,7 +1,7 @@
 """Fewer layers per token: SkipDecode, early exit under a schema, and a model that drafts for itself."""
 
 import decodekit as dk
-from decodekit.models.zoo.data import JSON_SCHEMAS
+from decodekit.zoo.data import JSON_SCHEMAS
 
 PROMPT = (
     "In order 4711, Vixa Learveso asked for a radio. The total is 70.36 euros; the customer has paid.\norder as JSON:\n"

@@ -4,8 +4,8 @@ The ledger says what each rule paid: rounds that it waited for, canvases that it
 """
 
 import decodekit as dk
-from decodekit import bits
-from decodekit.models.zoo import sums
+from decodekit.diffusion import information
+from decodekit.zoo import sums
 
 PROMPT = (
     "In order 4711, Vixa Learveso asked for a radio. The total is 70.36 euros; the customer has paid.\norder as JSON:\n"
@@ -27,7 +27,7 @@ def main() -> None:
     print("\nfour sums, eight free digits: 26.6 bits whatever the rule")
     for spec in RULES:
         out = dk.generate("zoo:sums", sums.PROMPT, strategy=spec, seed=7, n=32)
-        book = bits.ledger(out.trace).mean()
+        book = information.ledger(out.trace).mean()
         right = sum(sums.right(one.text, sums.RECORDS) for one in out.samples)
         print(f"{spec:38} {book['rounds']:5.1f} rounds {book['bits']:5.1f} bits, {right} of 32 canvases right")
 

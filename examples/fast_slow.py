@@ -4,8 +4,8 @@ import tempfile
 from pathlib import Path
 
 import decodekit as dk
-from decodekit import calibrate
-from decodekit.models.zoo.data import json_examples
+from decodekit.ensembles import calibrate
+from decodekit.zoo.data import json_examples
 
 PROMPT = (
     "In order 4711, Vixa Learveso asked for a radio. The total is 70.36 euros; the customer has paid.\norder as JSON:\n"

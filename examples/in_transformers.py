@@ -3,7 +3,7 @@
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import decodekit as dk
-from decodekit.models import zoo
+from decodekit import zoo
 
 
 def main() -> None:

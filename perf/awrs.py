@@ -19,13 +19,13 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from decodekit import noise
-from decodekit.about import form
-from decodekit.kit import Run
-from decodekit.plugins.awrs import Awrs, Weight
+from decodekit.core import noise
+from decodekit.core.bound import BindContext
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import NONE, Rows
+from decodekit.plugins.awrs import AWRS, Weight
 from decodekit.plugins.mask import Mask
-from decodekit.roles import Proposal
-from decodekit.rows import NONE, Rows
+from decodekit.registry.metadata import form
 from decodekit.testing.oracle import rows_of
 from decodekit.testing.single import Fixed
 from decodekit.testing.tables import TableModel
@@ -40,14 +40,14 @@ ROWS = {
 }
 """Exponent of the law; every how many tokens one is allowed, and from which on."""
 ARMS = (
-    Awrs(),
-    Awrs(chunk=64),
-    Awrs(accepts=2),
-    Awrs(weight="replay", accepts=2, replays=1),
-    Awrs(weight="recursive", chunk=1),
-    Awrs(weight="recursive", ahead=15),
-    Awrs(weight="two_loops"),
-    Awrs(weight="head"),
+    AWRS(),
+    AWRS(chunk=64),
+    AWRS(accepts=2),
+    AWRS(weight="replay", accepts=2, replays=1),
+    AWRS(weight="recursive", chunk=1),
+    AWRS(weight="recursive", ahead=15),
+    AWRS(weight="two_loops"),
+    AWRS(weight="head"),
 )
 
 
@@ -57,17 +57,17 @@ def row(exponent: float, every: int, start: int) -> tuple[Tensor, list[bool]]:
     return (p / p.sum()).log(), [i >= start and (i - start) % every == 0 for i in range(VOCAB)]
 
 
-def alone(vocab: int, slot: int, rows: int = 1) -> tuple[Rows, Proposal, Run]:
+def alone(vocab: int, slot: int, rows: int = 1) -> tuple[Rows, Proposal, BindContext]:
     """Rows that stand at the same place, with noise of their own, and what a selector is bound to."""
     model = TableModel(vocab=5, eos=(), seed=0)
     model.vocab = vocab
-    run = Run(model=model, open=lambda thing: model)
+    run = BindContext(model=model, open=lambda thing: model)
     made = rows_of([[0]] * rows)
     made.stream = made.stream + slot
     return made, Proposal(made.n[:, None], torch.full((rows, 1), NONE)), run
 
 
-def measure(logp: Tensor, ok: list[bool], arm: Awrs) -> dict[str, float]:
+def measure(logp: Tensor, ok: list[bool], arm: AWRS) -> dict[str, float]:
     """Squared coefficient of variation of the weight, checks a step, their product, and rounds of a row by itself."""
     rule, z = Fixed(ok), float(logp[torch.tensor(ok)].exp().sum())
     rows, ask, run = alone(VOCAB, 0, DRAWS)
@@ -88,7 +88,7 @@ def selection(vocab: int, rows: int) -> float:
     """Milliseconds of selection per row and step, constraint aside, at a vocabulary of this size."""
     logits = torch.randn(rows, 1, vocab, generator=torch.Generator().manual_seed(0)) * 3
     made, ask, run = alone(vocab, 0, rows)
-    bound, rule, seconds = Awrs().bind(run), Fixed([i % 3 > 0 for i in range(vocab)]), list[float]()
+    bound, rule, seconds = AWRS().bind(run), Fixed([i % 3 > 0 for i in range(vocab)]), list[float]()
     for _ in range(9):
         begin = time.perf_counter()
         bound.select(made, ask, logits, rule)
@@ -124,7 +124,7 @@ def long_walks(vocab: int, z: float, repeats: int = 3) -> list[dict[str, object]
             steps, masks, sorts, found = list[float](), list[float](), list[float](), list[tuple[int, int, int]]()
             for slot in range(repeats):
                 made, ask, run = alone(vocab, slot)
-                bound, mask = Awrs(weight=weight).bind(run), Mask().bind(run)
+                bound, mask = AWRS(weight=weight).bind(run), Mask().bind(run)
                 rule.checks = rule.masks = 0
                 with fetches() as sizes:
                     steps.append(seconds(lambda: bound.select(made, ask, logits, rule)))  # noqa: B023
@@ -132,7 +132,7 @@ def long_walks(vocab: int, z: float, repeats: int = 3) -> list[dict[str, object]
                 sorts.append(seconds(lambda: noise.order(logits[0], made.stream, ask.at[:, 0], vocab)))  # noqa: B023
                 found.append((rule.checks, len(sizes), rule.masks))
             checks, fetched, asked = (statistics.fmean(column) for column in zip(*found, strict=True))
-            fact = {"vocab": vocab, "z": z, "constraint": kind.__name__, "arm": form(Awrs(weight=weight))}
+            fact = {"vocab": vocab, "z": z, "constraint": kind.__name__, "arm": form(AWRS(weight=weight))}
             cost = {"checks": checks, "fetches": fetched, "masks": asked, "ms": 1e3 * statistics.median(steps)}
             ratios = {
                 f"over_{name}": statistics.median(a / b for a, b in zip(steps, other, strict=True))
@@ -179,7 +179,7 @@ def main() -> None:
         z, p = float(logp[~refused].exp().sum()), logp[refused].exp()
         walk = Fixed(ok)
         rows, ask, run = alone(VOCAB, 0, DRAWS)
-        Awrs(weight="none", chunk=1).bind(run).select(rows, ask, logp.expand(DRAWS, 1, -1), walk)
+        AWRS(weight="none", chunk=1).bind(run).select(rows, ask, logp.expand(DRAWS, 1, -1), walk)
         fact = {"row": name, "z": z, "checks_of_a_walk": walk.needed / DRAWS, "law": 1 + float((p / (p + z)).sum())}
         print(fact)
         for arm in ARMS:

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 import decodekit as dk
-from decodekit.compare.task import LARGE_SQL
-from decodekit.kit import Run
+from decodekit.comparison.task import LARGE_SQL
+from decodekit.core.bound import BindContext
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import NONE
 from decodekit.models.load import load
-from decodekit.plugins.awrs import Awrs
+from decodekit.plugins.awrs import AWRS
 from decodekit.plugins.mask import Mask
-from decodekit.roles import Proposal
-from decodekit.rows import NONE
 from decodekit.testing.oracle import rows_of
 from decodekit.testing.tables import TableModel
 from perf.bench import save
@@ -81,10 +81,10 @@ def measure(tokenizer: Any, kind: str, fit: float) -> dict[str, float]:
     ahead = torch.arange(ROWS) * max(1, len(ids) // ROWS)  # places of the rows
     rows.start = torch.ones_like(rows.start)
     found: dict[str, float] = {}
-    for name, selector in (("awrs", Awrs()), ("mask", Mask())):
+    for name, selector in (("awrs", AWRS()), ("mask", Mask())):
         seconds, asked, steps = list[float](), 0, 0
         for turn in range(TURNS):
-            run = Run(model=model, open=lambda thing: model)
+            run = BindContext(model=model, open=lambda thing: model)
             constraint = make().bind(run)
             bound = selector.bind(run)
             rows.stream = rows.stream + ROWS

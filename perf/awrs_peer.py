@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 import decodekit as dk
-from decodekit.constraints.predicate import Predicate
-from decodekit.plugins.awrs import Awrs
-from decodekit.plugins.smc import Smc
+from decodekit.constraints.kinds.predicate import Predicate
+from decodekit.plugins.awrs import AWRS
+from decodekit.plugins.smc import SMC
 from perf.bench import PACKAGES, Timed, paired, ratio, save
 
 VOCAB, PROMPT = 4_096, 32
@@ -131,7 +131,7 @@ class Peer:
 class Ours:
     """decodekit with the peer's estimator, or with its own default."""
 
-    def __init__(self, model: Any, speller: Any, prompt: list[int], check: Check, selector: Awrs) -> None:
+    def __init__(self, model: Any, speller: Any, prompt: list[int], check: Check, selector: AWRS) -> None:
         self.model, self.prompt, self.rule, self.selector = (model, speller), prompt, check, selector
 
     def __call__(self, particles: int, most: int, seed: int) -> tuple[int, float]:
@@ -140,7 +140,7 @@ class Ours:
             self.model,
             [self.prompt],
             constraint=Predicate(self.rule, over="bytes", closed=True),
-            strategy=[self.selector, Smc(particles=particles, ess=0.5)],
+            strategy=[self.selector, SMC(particles=particles, ess=0.5)],
             max_tokens=most,
             seed=seed,
             must_end=True,
@@ -195,7 +195,7 @@ def main() -> None:
         name = f"genlm-control, {engine}"
         checks[name] = Check()
         arms[name] = Peer(model, speller, prompt, checks[name], engine)
-    for name, selector in (("awrs(weight='recursive')", Awrs(weight="recursive")), ("awrs", Awrs())):
+    for name, selector in (("awrs(weight='recursive')", AWRS(weight="recursive")), ("awrs", AWRS())):
         checks[name] = Check()
         arms[name] = Ours(model, speller, prompt, checks[name], selector)
     rows = [row for particles, most in CELLS for row in cell(arms, checks, particles, most, 5)]

@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 
-from decodekit.compare import compare, store
-from decodekit.compare.plan import from_toml
+from decodekit.comparison import compare, store
+from decodekit.comparison.plan import from_toml
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs" / "comparison"

@@ -23,10 +23,10 @@ import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, LogitsProcessor
 
 import decodekit as dk
-from decodekit.compare.task import LARGE_SQL
-from decodekit.constraints.cursor import tokens_of
-from decodekit.constraints.engines.llguidance import HEAD, tokenizer_of
-from decodekit.constraints.vocabulary import Vocabulary, vocabulary_of
+from decodekit.comparison.task import LARGE_SQL
+from decodekit.constraints.backends.llguidance import HEAD, tokenizer_of
+from decodekit.constraints.core.cursor import tokens_of
+from decodekit.constraints.core.vocabulary import Vocabulary, vocabulary_of
 from perf.bench import save
 
 TOKENS, REPEATS, BATCHES = 16, 4, (1, 16)
@@ -304,7 +304,7 @@ def forks(vocabulary: Vocabulary) -> dict[str, object]:
 
 def fitting() -> dict[str, object]:
     """Checks and masks per token of the embedded model on held-out records, which fit their schemas."""
-    from decodekit.compare.tasks.embedded import Json
+    from decodekit.comparison.tasks.embedded import Json
 
     tokens = checks = masks = 0
     for item in Json(limit=20).items():

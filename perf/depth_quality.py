@@ -1,7 +1,7 @@
 """What less depth costs: exact records, exact SQL and loss by position for SkipDecode, its controls, and early exits.
 
     for arm in skip2 skip4 bottom2 full exits shallow; do
-        python -m decodekit.models.zoo.depth_recipe $arm --out runs/depth_$arm
+        python -m training.depth_recipe $arm --out runs/depth_$arm
     done
     python -m perf.depth_quality --runs runs
 
@@ -25,15 +25,15 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 
 import decodekit as dk
-from decodekit.models import zoo
-from decodekit.models.depths import Depths
+from decodekit import zoo
+from decodekit.models.layer_schedule import Depths
 from decodekit.models.load import load
-from decodekit.models.zoo import batches, tokenizer
-from decodekit.models.zoo.data import json_examples, sql_examples
-from decodekit.models.zoo.depth_recipe import LENGTH, SCHEDULES, indices
-from decodekit.models.zoo.evaluate import score_json, score_sql
-from decodekit.models.zoo.partial import running
+from decodekit.zoo.data import json_examples, sql_examples
 from perf.bench import save
+from training import batches, tokenizer
+from training.depth_recipe import LENGTH, SCHEDULES, indices
+from training.evaluate import score_json, score_sql
+from training.partial import running
 
 SEED = 2024
 BUCKETS = ((0, 8), (8, 16), (16, 32), (32, 64))

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 import decodekit as dk
-from decodekit import bits
-from decodekit.models.zoo import sums
+from decodekit.diffusion import information
+from decodekit.zoo import sums
 from perf.bench import save
 
 SEEDS, MANY = (11, 12, 13), 50
@@ -51,7 +51,7 @@ POLICIES: dict[str, tuple[str, ...]] = {
 def measured(spec: str, seeds: Sequence[int], many: int) -> dict[str, Any]:
     """Means and standard errors of one rule over all canvases; the spread over seeds beside them."""
     decoder = dk.Decoder("zoo:sums", spec)
-    paths: list[bits.Path] = []
+    paths: list[information.Path] = []
     right: list[float] = []
     texts: list[str] = []
     price: list[float] = []
@@ -59,7 +59,7 @@ def measured(spec: str, seeds: Sequence[int], many: int) -> dict[str, Any]:
     seconds = 0.0
     for seed in seeds:
         out = decoder.generate(sums.PROMPT, n=many, seed=seed, batch_size=many)
-        book = bits.ledger(out.trace)
+        book = information.ledger(out.trace)
         paths += book.paths
         own = [float(sums.right(one.text, sums.RECORDS)) for one in out.samples]
         right, texts = right + own, texts + [one.text for one in out.samples]
@@ -78,7 +78,7 @@ def measured(spec: str, seeds: Sequence[int], many: int) -> dict[str, Any]:
     }
     row: dict[str, Any] = {"strategy": spec, "n": len(paths), "valid % by seed": by_seed}
     for name, values in figures.items():
-        mean, error = bits.summary(values)
+        mean, error = information.summary(values)
         row[name], row[f"{name} +-"] = round(mean, 2), round(error, 2)
     distinct = round(100 * len(set(texts)) / len(texts), 1)
     return {**row, "distinct %": distinct, "seconds": round(seconds, 2)}
@@ -86,7 +86,7 @@ def measured(spec: str, seeds: Sequence[int], many: int) -> dict[str, Any]:
 
 def prices(decoder: dk.Decoder, spec: str, many: int, seed: int) -> list[float]:
     """Bits that filling in parallel cost each of `many` texts."""
-    return bits.price(decoder.model, [decoder.generate(sums.PROMPT, n=many, seed=seed, batch_size=many)])
+    return information.price(decoder.model, [decoder.generate(sums.PROMPT, n=many, seed=seed, batch_size=many)])
 
 
 def verdicts(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

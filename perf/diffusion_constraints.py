@@ -22,15 +22,15 @@ import torch
 from transformers import AutoTokenizer
 
 import decodekit as dk
-from decodekit import bits
-from decodekit.constraints.unrolled import automaton_of
-from decodekit.kit import Run
-from decodekit.lattice import Cells, Lattice, Sums
+from decodekit.constraints.canvas.unrolled import automaton_of
+from decodekit.core.bound import BindContext
+from decodekit.diffusion import information
+from decodekit.diffusion.marginals import Cells, Lattice, Sums
 from decodekit.models.load import load
-from decodekit.models.zoo import sums
-from decodekit.models.zoo.data import JSON_SCHEMAS, json_examples
-from decodekit.models.zoo.scoring import judge_json
 from decodekit.testing.tables import TableModel
+from decodekit.zoo import sums
+from decodekit.zoo.data import JSON_SCHEMAS, json_examples
+from decodekit.zoo.scoring import judge_json
 from perf.bench import save
 
 SEEDS, MANY = (41, 42, 43), 50
@@ -67,13 +67,13 @@ RECORDS = (
 def sums_under(spec: str, seeds: Sequence[int], many: int) -> dict[str, Any]:
     """Means and standard errors of one rule on `zoo:sums`; valid: all four sums are right."""
     decoder = dk.Decoder("zoo:sums", spec, dk.regex(PATTERN))
-    paths: list[bits.Path] = []
+    paths: list[information.Path] = []
     right: list[float] = []
     form: list[float] = []
     by_seed: list[float] = []
     for seed in seeds:
         out = decoder.generate(sums.PROMPT, n=many, seed=seed, batch_size=many)
-        paths += bits.ledger(out.trace).paths
+        paths += information.ledger(out.trace).paths
         own = [100.0 * sums.right(one.text, sums.RECORDS) for one in out.samples]
         right, by_seed = right + own, [*by_seed, round(statistics.mean(own), 1)]
         form += [100.0 * (re.fullmatch(PATTERN, one.text) is not None) for one in out.samples]
@@ -82,13 +82,13 @@ def sums_under(spec: str, seeds: Sequence[int], many: int) -> dict[str, Any]:
 
 def records_under(spec: str, seeds: Sequence[int], many: int, constrained: bool) -> dict[str, Any]:
     """The same on the JSON task, each record under its own schema or under none."""
-    paths: list[bits.Path] = []
+    paths: list[information.Path] = []
     verdicts = []
     for seed in seeds:
         for example in json_examples("heldout", many, seed):
             rule = dk.json_schema(JSON_SCHEMAS[example.kind], whitespace="compact") if constrained else None
             out = dk.generate("zoo:masked", example.prompt, strategy=spec, constraint=rule, max_tokens=48, seed=seed)
-            paths += bits.ledger(out.trace).paths
+            paths += information.ledger(out.trace).paths
             verdicts.append(judge_json(example, out.text))
     figures = {
         "valid %": [100.0 * v.valid for v in verdicts],
@@ -98,7 +98,7 @@ def records_under(spec: str, seeds: Sequence[int], many: int, constrained: bool)
     return {"schema": constrained, **_row(spec, paths, figures)}
 
 
-def _row(spec: str, paths: list[bits.Path], figures: dict[str, list[float]]) -> dict[str, Any]:
+def _row(spec: str, paths: list[information.Path], figures: dict[str, list[float]]) -> dict[str, Any]:
     every = {
         "rounds": [float(p.rounds) for p in paths],
         "canvases": [float(p.canvases) for p in paths],
@@ -107,7 +107,7 @@ def _row(spec: str, paths: list[bits.Path], figures: dict[str, list[float]]) -> 
     }
     row: dict[str, Any] = {"strategy": spec, "n": len(paths)}
     for name, values in every.items():
-        mean, error = bits.summary(values)
+        mean, error = information.summary(values)
         row[name], row[f"{name} +-"] = round(mean, 2), round(error, 2)
     return row
 
@@ -128,7 +128,7 @@ def cost() -> list[dict[str, Any]]:
             dk.json_schema({**schema, "required": ["name"]}, "compact"),
         ):
             begun = time.perf_counter()
-            made = automaton_of((rule,), Run(model, lambda thing: thing, eos=tuple(model.eos)))  # type: ignore[arg-type, return-value]
+            made = automaton_of((rule,), BindContext(model, lambda thing: thing, eos=tuple(model.eos)))  # type: ignore[arg-type, return-value]
             took = time.perf_counter() - begun
             assert isinstance(made, Lattice)
             for batch, size in ((1, 48), (16, 48)) if model is small else ((1, 48),):

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 import decodekit as dk
-from decodekit import bits
-from decodekit.models.zoo import sums
-from decodekit.models.zoo.data import json_examples
+from decodekit.diffusion import information
+from decodekit.zoo import sums
+from decodekit.zoo.data import json_examples
 from perf.bench import save
 
 SEED, MANY, PROMPTS = 21, 60, 8
@@ -33,9 +33,9 @@ def canvases(what: str, rule: str, scorer: str) -> dict[str, Any]:
     """Rounds, sums that are right, and cells fed, of one rule under one scorer."""
     spec = " | ".join(filter(None, (rule, scorer)))
     out = dk.Decoder("zoo:sums", spec).generate(sums.PROMPT, n=MANY, seed=SEED, batch_size=MANY)
-    book = bits.ledger(out.trace)
+    book = information.ledger(out.trace)
     right = [100.0 * sums.right(one.text, sums.RECORDS) for one in out.samples]
-    valid, error = bits.summary(right)
+    valid, error = information.summary(right)
     row: dict[str, Any] = {"what": what, "rule": rule, "scorer": scorer, "n": MANY}
     row |= {"rounds": round(book.mean()["rounds"], 2), "valid %": round(valid, 1), "valid % +-": round(error, 1)}
     if "audit" in scorer:
@@ -57,7 +57,7 @@ def drafted(strategy: str, prompts: list[str]) -> dict[str, Any]:
         drafts.append(got.cost.models["draft"].calls / got.cost.models["target"].calls)
         same += got.tokens == want.tokens
     row: dict[str, Any] = {"what": "draft", "strategy": strategy, "prompts": len(prompts)}
-    mean, error = bits.summary(each)
+    mean, error = information.summary(each)
     row |= {"tokens/target pass": round(mean, 2), "+-": round(error, 2)}
     return {**row, "draft passes/target pass": round(statistics.mean(drafts), 2), "same text": same}
 

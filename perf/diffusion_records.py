@@ -16,11 +16,11 @@ from typing import Any
 import torch
 
 import decodekit as dk
-from decodekit import bits
-from decodekit.models.zoo.data import json_examples
-from decodekit.models.zoo.scoring import judge_json
-from decodekit.models.zoo.settings import CANVAS
+from decodekit.diffusion import information
+from decodekit.zoo.data import json_examples
+from decodekit.zoo.scoring import judge_json
 from perf.bench import save
+from training.settings import CANVAS
 
 SEEDS, MANY = (31, 32, 33), 48
 
@@ -44,13 +44,13 @@ POLICIES: dict[str, tuple[str, ...]] = {
 def measured(spec: str, seeds: tuple[int, ...], many: int) -> dict[str, Any]:
     """Means and standard errors over all records."""
     decoder = dk.Decoder("zoo:masked", spec)
-    paths: list[bits.Path] = []
+    paths: list[information.Path] = []
     verdicts = []
     for seed in seeds:
         examples = json_examples("heldout", many, seed)
         out = decoder.generate([e.prompt for e in examples], max_tokens=CANVAS, seed=seed, batch_size=many)
         for example, one in zip(examples, out, strict=True):
-            paths += bits.ledger(one.trace).paths
+            paths += information.ledger(one.trace).paths
             verdicts.append(judge_json(example, one.text))
     figures = {
         "rounds": [float(p.rounds) for p in paths],
@@ -62,7 +62,7 @@ def measured(spec: str, seeds: tuple[int, ...], many: int) -> dict[str, Any]:
     }
     row: dict[str, Any] = {"strategy": spec, "n": len(paths)}
     for name, values in figures.items():
-        mean, error = bits.summary(values)
+        mean, error = information.summary(values)
         row[name], row[f"{name} +-"] = round(mean, 2), round(error, 2)
     half = len(verdicts) // len(seeds)
     by_seed = [statistics.mean(v.exact for v in verdicts[at : at + half]) for at in range(0, len(verdicts), half)]

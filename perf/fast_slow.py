@@ -23,15 +23,15 @@ from rich.console import Console
 from rich.table import Table
 
 import decodekit as dk
-from decodekit import deferral
-from decodekit.calibrate import cascade as fit_cascade
-from decodekit.calibrate import features_of
-from decodekit.calibrate import router as fit_router
-from decodekit.fitting import Observed
+from decodekit.analysis import deferral
+from decodekit.core.uncertainty import ANSWER
+from decodekit.ensembles.calibrate import cascade as fit_cascade
+from decodekit.ensembles.calibrate import features_of
+from decodekit.ensembles.calibrate import router as fit_router
 from decodekit.models.load import load
-from decodekit.models.zoo.data import Example, json_examples, sql_examples
-from decodekit.models.zoo.scoring import judge_json, judge_sql
-from decodekit.uncertainty import ANSWER
+from decodekit.scores.fitted_rules import Observed
+from decodekit.zoo.data import Example, json_examples, sql_examples
+from decodekit.zoo.scoring import judge_json, judge_sql
 from perf.bench import save
 
 SEED, FAST, SLOW, MOST = 2024, "zoo:draft", "zoo:base", 96

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 import decodekit as dk
-from decodekit.calibrate import router as fit_router
+from decodekit.ensembles.calibrate import router as fit_router
 from decodekit.models.load import load
 from perf.bench import save
 from perf.fast_slow import area, told

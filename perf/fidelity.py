@@ -10,8 +10,8 @@ import statistics
 import torch
 
 import decodekit as dk
-from decodekit.compare.task import LARGE_SQL
-from decodekit.models.zoo.data import DATABASES, JSON_SCHEMAS, json_examples, sql_examples
+from decodekit.comparison.task import LARGE_SQL
+from decodekit.zoo.data import DATABASES, JSON_SCHEMAS, json_examples, sql_examples
 from perf.bench import save
 
 SEED, MANY = 5, 40

@@ -21,11 +21,11 @@ import torch
 from torch import Tensor
 
 import decodekit as dk
-from decodekit import images
 from decodekit.models.load import load
-from decodekit.models.zoo.data import json_examples, sql_examples
-from decodekit.relaxed import distance, step_law, transport
+from decodekit.speculation.relaxed_acceptance import distance, step_law, transport
 from decodekit.testing.harness import run
+from decodekit.vision import images
+from decodekit.zoo.data import json_examples, sql_examples
 from perf.bench import RESULTS, save
 
 SEED, TARGET, DRAFT, GUESSES = 2024, "zoo:visual", "zoo:visual-draft", 10

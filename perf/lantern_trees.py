@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 import decodekit as dk
-from decodekit.models.visual import GRID
+from decodekit.vision.image_tokenizer import GRID
 from perf.bench import save
 from perf.lantern import DRAFT, SEED, drawn, judged
 

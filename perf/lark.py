@@ -26,8 +26,8 @@ from lark.indenter import PythonIndenter
 from transformers import AutoTokenizer
 
 import decodekit as dk
-from decodekit.constraints.engines.flat_trie import flat_trie
-from decodekit.constraints.vocabulary import Vocabulary, vocabulary_of
+from decodekit.constraints.core.vocabulary import Vocabulary, vocabulary_of
+from decodekit.constraints.core.vocabulary_trie import flat_trie
 from perf.bench import save
 
 COMMON = {

@@ -19,9 +19,9 @@ from rich.table import Table
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, LlamaConfig, LlamaForCausalLM
 
 import decodekit as dk
-from decodekit.models import zoo
+from decodekit import zoo
 from decodekit.models.load import load
-from decodekit.models.zoo.data import json_examples
+from decodekit.zoo.data import json_examples
 from perf.bench import paired, ratio, save
 
 SEED = 11

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from decodekit import noise
+from decodekit.core import noise
 from perf.bench import Timed, paired, ratio, save
 
 SHAPES = {"flat (sd 1)": 1.0, "middling (sd 3)": 3.0, "peaked (sd 6)": 6.0}

@@ -1,7 +1,7 @@
 """Where pondering helps at this size and where it loses: k hops, and plain text, each beside controls of equal compute.
 
     for seed in 1 2 3; do for arm in plain ponder deep long; do
-        python -m decodekit.models.zoo.hops_recipe $arm --seed $seed --out runs/hops_${arm}_$seed
+        python -m training.hops_recipe $arm --seed $seed --out runs/hops_${arm}_$seed
     done; done
     python -m perf.pondering --runs runs
 
@@ -24,12 +24,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from decodekit.models import zoo
-from decodekit.models.zoo import batches, tokenizer, train
-from decodekit.models.zoo.data import mixture
-from decodekit.models.zoo.hops_recipe import ARMS, ponder
-from decodekit.models.zoo.settings import Settings, build
+from decodekit import zoo
+from decodekit.zoo.data import mixture
 from perf.bench import save
+from training import batches, tokenizer, train
+from training.hops_recipe import ARMS, ponder
+from training.settings import Settings, build
 
 SEED, STEPS, SEEDS = 1, 800, (1, 2, 3)
 TEXT = {"plain": (2, 0), "ponder": (2, 3), "deep": (8, 0)}

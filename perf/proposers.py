@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 import decodekit as dk
-from decodekit.models.zoo.data import JSON_SCHEMAS, json_examples
+from decodekit.zoo.data import JSON_SCHEMAS, json_examples
 from perf.bench import save
 
 SEED, MANY, CORPUS = 5, 48, 400

@@ -27,8 +27,8 @@ from typing import Any
 
 import jsonschema
 
-from decodekit.constraints.json_schema import JsonSchema
-from decodekit.constraints.vocabulary import Vocabulary
+from decodekit.constraints.core.vocabulary import Vocabulary
+from decodekit.constraints.json_schema.constraint import JsonSchema
 from decodekit.errors import ConstraintError
 from perf.bench import save
 

@@ -23,11 +23,11 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 import decodekit as dk
-from decodekit.cost import Cost
-from decodekit.models import zoo
+from decodekit import zoo
+from decodekit.core.cost import Cost
+from decodekit.core.rows import NONE, Rows
 from decodekit.models.load import load
-from decodekit.models.zoo.data import json_examples
-from decodekit.rows import NONE, Rows
+from decodekit.zoo.data import json_examples
 from perf.bench import RESULTS, paired, ratio, save
 from perf.loop import endless, prompts
 

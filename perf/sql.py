@@ -21,9 +21,9 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
-from decodekit.compare.task import LARGE_SQL
-from decodekit.constraints.sql import Sql
-from decodekit.constraints.vocabulary import Vocabulary, vocabulary_of
+from decodekit.comparison.task import LARGE_SQL
+from decodekit.constraints.core.vocabulary import Vocabulary, vocabulary_of
+from decodekit.constraints.sql.constraint import Sql
 from perf.bench import save
 
 SIZES = {"100k": 100_261, "131k": 131_072}

@@ -14,7 +14,7 @@ import sqlite3
 from typing import Any, Final
 
 import decodekit as dk
-from decodekit.compare.task import LARGE_SQL, same_rows
+from decodekit.comparison.task import LARGE_SQL, same_rows
 from perf.bench import save
 
 DDL: Final = """CREATE TABLE authors (id INTEGER PRIMARY KEY, name TEXT, country TEXT, born INTEGER);

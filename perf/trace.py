@@ -15,10 +15,10 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import decodekit as dk
-from decodekit import digest
+from decodekit.core.uncertainty import Reading
 from decodekit.models.load import load
-from decodekit.recorder import Recorder
-from decodekit.uncertainty import Reading
+from decodekit.trace import logit_statistics
+from decodekit.trace.recorder import Recorder
 from perf.bench import save
 
 VOCAB = 128_256
@@ -94,7 +94,7 @@ def passes() -> dict[str, Any]:
         assert Reading(logits).varentropy is not None
 
     found = {}
-    for name, run in (("one pass ms", lambda: digest.digest(logits, 20)), ("version 1 ms", old)):
+    for name, run in (("one pass ms", lambda: logit_statistics.digest(logits, 20)), ("version 1 ms", old)):
         times = []
         for _ in range(30):
             begun = time.process_time()

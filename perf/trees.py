@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 import decodekit as dk
-from decodekit.compare.tasks.embedded import Json, Sql
+from decodekit.comparison.tasks.embedded import Json, Sql
 from decodekit.models.load import load
 from perf.bench import save
 

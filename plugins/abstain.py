@@ -8,15 +8,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from decodekit.core.bound import BindContext
+from decodekit.core.protocols import Proposal, Selection
+from decodekit.core.rows import NONE, Rows
 from decodekit.errors import OptionError
-from decodekit.kit import Run
-from decodekit.live import Live, live
-from decodekit.registry import plugin
-from decodekit.roles import Choice, Proposal
-from decodekit.rows import NONE, Rows
+from decodekit.registry.declaration import plugin
+from decodekit.scores.running import Live, live
 
 
-@plugin(role="stop", keeps="approximate")
+@plugin(role="stop", exactness="approximate")
 class Abstain:
     """Ends a text, with `finish == "abstain"`, as soon as its running score is beyond a threshold.
 
@@ -40,7 +40,7 @@ class Abstain:
         if (self.above is None) == (self.below is None):
             raise OptionError("abstain takes a threshold: give above=, or below=")
 
-    def bind(self, run: Run) -> _Abstain:
+    def bind(self, run: BindContext) -> _Abstain:
         """A running score."""
         return _Abstain(self, live(run, self.score, "abstain"))
 
@@ -51,7 +51,7 @@ class _Abstain:
     def __init__(self, options: Abstain, running: Live) -> None:
         self._options, self._running = options, running
 
-    def watch(self, rows: Rows, ask: Proposal, logits: Tensor, choice: Choice, take: Tensor) -> None:
+    def watch(self, rows: Rows, ask: Proposal, logits: Tensor, choice: Selection, take: Tensor) -> None:
         """Before it is asked: see what was taken."""
         self._running.watch(rows, ask, logits, choice, take)
 

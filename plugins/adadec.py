@@ -9,29 +9,29 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit import verify
-from decodekit.about import about_of, form, without
+from decodekit.core import selection
+from decodekit.core.bound import BindContext
+from decodekit.core.intersection import another_constraint
+from decodekit.core.protocols import Constraint, Proposal, Scorer, Selection
+from decodekit.core.rows import NONE, Rows
+from decodekit.core.uncertainty import Reading
+from decodekit.ensembles.routers import Route, router
 from decodekit.errors import CompositionError
-from decodekit.kit import Run
-from decodekit.lookahead import Branches
-from decodekit.product import another_constraint
-from decodekit.registry import plugin
-from decodekit.roles import Choice, Constraint, Proposal, Scorer
-from decodekit.routing import Route, router
-from decodekit.rows import NONE, Rows
-from decodekit.uncertainty import Reading
+from decodekit.registry.declaration import plugin
+from decodekit.registry.metadata import form, info_of, without
+from decodekit.speculation.look_ahead import Branches
 
 _ROLLOUT, _FROM = "adadec.rollout", "adadec.from"
 
 
 @plugin(
     role=("proposer", "scorer", "selector"),
-    keeps="approximate",
-    needs=("causal_lm",),
-    gives=("guesses", "randomness", "distribution"),
+    exactness="approximate",
+    requires=("causal_lm",),
+    provides=("guesses", "randomness", "distribution"),
     paper="AdaDec, arXiv 2506.08980, section 3 (pause, then rerank)",
 )
-class Adadec:
+class AdaDec:
     """Greedy decoding that pauses where it is unsure and asks how each candidate would go on.
 
     At a position whose signal is beyond the threshold the `candidates` best tokens are each continued greedily for up
@@ -68,22 +68,22 @@ class Adadec:
         if self.candidates == 1 or self.steps == 0 or self.threshold == math.inf or self.signal == "never":
             without(self, "randomness", "distribution")  # it never looks ahead, and is plain greedy decoding
 
-    def bind(self, run: Run) -> LookAhead:
+    def bind(self, run: BindContext) -> LookAhead:
         """One reader for the rows and for what branches off them."""
         if self.scorer is None:
             reader: Scorer = run.model.reader(run.cost, run.label)
         else:
-            about = about_of(self.scorer)
+            about = info_of(self.scorer)
             if about is None or about.roles != ("scorer",):
                 raise CompositionError(f"adadec: scorer={form(self.scorer)} is no scorer; give one, or drop it")
-            reader = self.scorer.bind(Run(run.model, run.open, run.eos, run.seed, run.cost, label=run.label))
+            reader = self.scorer.bind(BindContext(run.model, run.open, run.eos, run.seed, run.cost, label=run.label))
         return LookAhead(self, run, reader)
 
 
 class LookAhead:
     """The bound proposer, scorer and selector."""
 
-    def __init__(self, options: Adadec, run: Run, reader: Scorer) -> None:
+    def __init__(self, options: AdaDec, run: BindContext, reader: Scorer) -> None:
         self._options, self._run = options, run
         self._pauses = router(options.signal, options.threshold, options.fitted, "adadec", options.score, run)
         self._branches = Branches(reader, options.candidates)
@@ -118,15 +118,15 @@ class LookAhead:
         return Proposal(at[:, :width], guess[:, :width], by="look-ahead")
 
     def read(self, rows: Rows, at: Tensor, only: Tensor | None = None) -> Tensor:
-        """[R, K, V]; see :class:`decodekit.roles.Scorer`."""
+        """[R, K, V]; see :class:`decodekit.core.protocols.Scorer`."""
         return self._branches.read(rows, at, only)
 
-    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Choice:
+    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Selection:
         """The best token, or where it gives pause the one that goes on best."""
-        law = verify.allowed(rows, ask, logits, constraint)
+        law = selection.allowed(rows, ask, logits, constraint)
         best, tokens = law.max(-1)  # [R, K]
         tokens = tokens.masked_fill(best == -torch.inf, NONE)
-        within = verify.reached(tokens, ask)
+        within = selection.reached(tokens, ask)
         pause = within & (tokens != NONE) & self._pauses(rows, ask.at, Reading(law))
         first = pause & (pause.long().cumsum(1) == 1)
         where = first.nonzero()  # [P, 2]
@@ -138,7 +138,7 @@ class LookAhead:
             rows.tell("reranked at", rows.group[told], rows.sample[told], ask.at[first][changed].double())
             tokens = tokens.index_put((where[:, 0], where[:, 1]), chosen)
             within = within & (first | (pause.long().cumsum(1) == 0))
-        return Choice(tokens, within & (tokens != NONE), law=law, dead=(within & (tokens == NONE)).any(1))
+        return Selection(tokens, within & (tokens != NONE), law=law, dead=(within & (tokens == NONE)).any(1))
 
     def _look(self, rows: Rows, at: Tensor, which: Tensor, law: Tensor) -> Tensor:
         """[P] the token that goes on best, of rows `which` [P] at `at` [P] under `law` [P, V]."""

@@ -9,30 +9,31 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit import estimators, noise, verify, warping
-from decodekit.about import without
+from decodekit.core import noise, selection, warping
+from decodekit.core.bound import BindContext, Model
+from decodekit.core.noise import Salt
+from decodekit.core.protocols import Constraint, Proposal, Scorer, Selection
+from decodekit.core.rows import NONE, Rows
 from decodekit.errors import CompositionError, OptionError
-from decodekit.estimators import Steps
-from decodekit.kit import Model, Run
 from decodekit.models.prompted import Prompted
-from decodekit.noise import Salt
-from decodekit.registry import plugin
-from decodekit.roles import Choice, Constraint, Proposal, Scorer
-from decodekit.rows import NONE, Rows
-from decodekit.seeking import Seeker
-from decodekit.walk import search
+from decodekit.registry.declaration import plugin
+from decodekit.registry.metadata import without
+from decodekit.rejection import estimators
+from decodekit.rejection.estimators import Steps
+from decodekit.rejection.seeking import Seeker
+from decodekit.rejection.token_search import search
 
 Weight = Literal["auto", "replay", "recursive", "two_loops", "head", "exact", "none"]
 
 
 @plugin(
     role="selector",
-    keeps="weighted",
-    needs=("causal_lm", "constraint"),
-    gives=("weights", "randomness", "distribution"),
-    paper="Lipkin et al. 2025, arXiv 2504.05410; estimators as in decodekit.estimators",
+    exactness="weighted",
+    requires=("causal_lm", "constraint"),
+    provides=("weights", "randomness", "distribution"),
+    paper="Lipkin et al. 2025, arXiv 2504.05410; estimators as in decodekit.rejection.estimators",
 )
-class Awrs:
+class AWRS:
     """Check tokens in noisy order until one is allowed; the walk itself gives an unbiased weight.
 
     The vocabulary in descending order of log-probability + Gumbel noise is a sequence of draws without replacement.
@@ -42,9 +43,9 @@ class Awrs:
     weights are proper: their expectation at each allowed token x is p(x).
 
     Args:
-        weight: which estimate of Z (formulas: :mod:`decodekit.estimators`). "auto" is "replay", which has the least
-            variance for its checks wherever a constraint bites, and on peaked laws needs the fewest checks as well
-            (`perf/awrs.py`). "recursive" looks `ahead` tokens past the one taken: the cheapest.
+        weight: which estimate of Z (formulas: :mod:`decodekit.rejection.estimators`). "auto" is "replay", which has the
+            least variance for its checks wherever a constraint bites, and on peaked laws needs the fewest checks as
+            well (`perf/awrs.py`). "recursive" looks `ahead` tokens past the one taken: the cheapest.
             "two_loops" is the paper's own. "head" checks the `head` likeliest tokens and one that stands for all
             others, and draws among them: its token is not always that of `mask`. "exact" is log Z from the full mask.
             "none" gives no weights, which is locally constrained decoding, and approximate over whole texts.
@@ -86,14 +87,14 @@ class Awrs:
                 "drop it, or choose weight='replay'"
             )
         if self.weight == "none":
-            without(self, "weights", keeps="approximate")
+            without(self, "weights", exactness="approximate")
 
-    def bind(self, run: Run) -> _Awrs:
+    def bind(self, run: BindContext) -> _Awrs:
         """Opens the proposal, if there is one."""
         if self.proposal is None and not self.instead:
             return _Awrs(self, run, None)
         model = run.model if self.proposal is None else run.open(self.proposal)
-        if model.vocab != run.model.vocab or "causal_lm" not in model.gives:
+        if model.vocab != run.model.vocab or "causal_lm" not in model.provides:
             raise CompositionError(
                 f"awrs: the proposal {model.name!r} is no causal model with the {run.model.vocab} tokens of "
                 f"{run.model.name!r}; choose one with the same vocabulary"
@@ -111,28 +112,28 @@ class Awrs:
 
 
 class _Awrs:
-    def __init__(self, options: Awrs, run: Run, reader: Scorer | None) -> None:
+    def __init__(self, options: AWRS, run: BindContext, reader: Scorer | None) -> None:
         self._options, self._run, self._reader = options, run, reader
 
-    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Choice:
+    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Selection:
         if constraint is None:
             raise CompositionError("awrs: no constraint is bound; give one, or choose sample")
         law = logits if self._reader is None else self._proposed(rows, ask, logits)  # [R, K, V]
         if self._options.weight == "exact":
-            masked = verify.allowed(rows, ask, law, constraint)
+            masked = selection.allowed(rows, ask, law, constraint)
             tokens = noise.argmax(masked, rows.stream, ask.at)
             logw = masked.logsumexp(-1).double() - law.logsumexp(-1).double()
-            return verify.chain(tokens, ask, masked, self._corrected(logw, tokens, law, logits))
+            return selection.chain(tokens, ask, masked, self._corrected(logw, tokens, law, logits))
         tokens = torch.full_like(ask.at, NONE)
         weights = torch.zeros(ask.at.shape, dtype=torch.float64, device=rows.device)
         for k in range(ask.at.shape[1]):  # a chain of guesses: only what it reaches is checked at all
-            here = ask.at[:, k].masked_fill(~verify.reached(tokens, ask)[:, k], NONE)  # [R]
+            here = ask.at[:, k].masked_fill(~selection.reached(tokens, ask)[:, k], NONE)  # [R]
             if bool((here == NONE).all()):
                 break
             step = self._head if self._options.weight == "head" else self._walk
             tokens[:, k], weights[:, k] = step(rows, here, law[:, k], constraint)
         logw_or_none = None if self._options.weight == "none" else self._corrected(weights, tokens, law, logits)
-        return Choice(tokens, verify.agreeing(tokens, ask), logw=logw_or_none, dead=verify.stuck(tokens, ask))
+        return Selection(tokens, selection.agreeing(tokens, ask), logw=logw_or_none, dead=selection.stuck(tokens, ask))
 
     def _proposed(self, rows: Rows, ask: Proposal, target: Tensor) -> Tensor:
         """[R, K, V] logits of the proposal among what `target` [R, K, V] can give at all.

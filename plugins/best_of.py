@@ -8,19 +8,19 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit import potentials
+from decodekit.core.bound import BindContext
+from decodekit.core.protocols import Round
+from decodekit.core.rows import NONE, Rows
 from decodekit.errors import CompositionError
-from decodekit.kit import Run
-from decodekit.potentials import Potential
-from decodekit.registry import plugin
-from decodekit.roles import Round
-from decodekit.rows import NONE, Rows
-from decodekit.text import Codec
+from decodekit.particles import potentials
+from decodekit.particles.potentials import Potential
+from decodekit.registry.declaration import plugin
+from decodekit.text.codec import Codec
 
 _LOGP = "best_of.logp"
 
 
-@plugin(role=("population", "observer"), keeps="approximate", needs=("randomness",), gives=("particles",))
+@plugin(role=("population", "observer"), exactness="approximate", requires=("randomness",), provides=("particles",))
 class BestOf:
     """`n` texts per asked sample, drawn as they would be without; the answer is the one with the highest score.
 
@@ -38,7 +38,7 @@ class BestOf:
     n: Annotated[int, Field(ge=1)] = 8
     score: Literal["logp", "mean_logp"] | Any = "mean_logp"
 
-    def bind(self, run: Run) -> _BestOf:
+    def bind(self, run: BindContext) -> _BestOf:
         """Reads the score. Raises OptionError where it is none, CompositionError where there is no text to score."""
         if self.score in ("logp", "mean_logp"):
             return _BestOf(self.n, self.score == "mean_logp", None, None)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from decodekit.canonicality import Canonicality, canonicality_of
+from decodekit.core.bound import BindContext
+from decodekit.core.protocols import Round
+from decodekit.core.rows import Rows
 from decodekit.errors import CompositionError, ConstraintError
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.roles import Round
-from decodekit.rows import Rows
+from decodekit.registry.declaration import plugin
+from decodekit.text.canonical import Canonicality, canonicality_of
 
 
-@plugin(role="observer", keeps="exact")
+@plugin(role="observer", exactness="exact")
 class CanonicalityObserver:
     """Puts into the trace, under "not canonical at", the position of the first token of each finished text with which
     it is no longer what the tokenizer writes, and under "other tokens at" the position of every token that is not in
@@ -25,7 +25,7 @@ class CanonicalityObserver:
         CompositionError: when bound, a tokenizer that is not fast, or not made by byte-pair encoding.
     """
 
-    def bind(self, run: Run) -> _Observer:
+    def bind(self, run: BindContext) -> _Observer:
         """The verdicts of the model's tokenizer."""
         try:
             verdicts = canonicality_of(run.model.tokenizer)

@@ -6,17 +6,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from decodekit.core.bound import BindContext
 from decodekit.errors import CompositionError
-from decodekit.kit import Run
 from decodekit.models.canvas_cache import CanvasReader
-from decodekit.models.full import Full
-from decodekit.registry import plugin
+from decodekit.models.full_attention import Full
+from decodekit.registry.declaration import plugin
 
 
 @plugin(
     role="scorer",
-    keeps="approximate",
-    needs=("masked_lm",),
+    exactness="approximate",
+    requires=("masked_lm",),
     paper="Wu et al. 2025 (Fast-dLLM), arXiv 2505.22618, section 3.2; block: Arriola et al. 2025, arXiv 2503.09573",
 )
 class CanvasCache:
@@ -40,7 +40,7 @@ class CanvasCache:
     refresh: Annotated[int, Field(ge=1)] | None = None
     audit: bool = False
 
-    def bind(self, run: Run) -> CanvasReader:
+    def bind(self, run: BindContext) -> CanvasReader:
         """An empty cache; runs no model."""
         full = getattr(run.model, "hf", None)
         if not isinstance(full, Full):

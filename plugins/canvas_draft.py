@@ -8,21 +8,21 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit.canvas import imagined
-from decodekit.drafting import Drafter
+from decodekit.core.bound import BindContext
+from decodekit.core.cells import imagined
+from decodekit.core.protocols import Scorer
+from decodekit.core.rows import NONE, Rows
+from decodekit.core.vocabulary_checks import same_tokens
 from decodekit.errors import CompositionError
-from decodekit.kit import Run
-from decodekit.members import same_tokens
-from decodekit.registry import plugin
-from decodekit.roles import Scorer
-from decodekit.rows import NONE, Rows
+from decodekit.registry.declaration import plugin
+from decodekit.speculation.drafting import Drafter
 
 
 @plugin(
     role="proposer",
-    keeps="exact",
-    needs=("causal_lm",),
-    gives=("guesses", "logq"),
+    exactness="exact",
+    requires=("causal_lm",),
+    provides=("guesses", "logq"),
     paper="Christopher et al. 2024 (speculative diffusion decoding), arXiv 2408.05636, section 4",
 )
 class CanvasDraft:
@@ -47,10 +47,10 @@ class CanvasDraft:
     every: Annotated[int, Field(ge=1)] | None = None
     cells: Annotated[int, Field(ge=1)] | None = None
 
-    def bind(self, run: Run) -> Drafter:
+    def bind(self, run: BindContext) -> Drafter:
         """Open the draft and compare vocabularies; runs neither model."""
         draft = run.open(self.draft)
-        if "masked_lm" not in draft.gives or draft.mask is None:
+        if "masked_lm" not in draft.provides or draft.mask is None:
             raise CompositionError(
                 f"canvas_draft: the draft {draft.name!r} is no masked language model with a mask token; choose one, or "
                 "use speculative for a causal draft"
@@ -66,7 +66,7 @@ class CanvasDraft:
 
 
 class Ahead:
-    """A reader of next tokens (:class:`decodekit.roles.Scorer`) that reads several at once from a canvas."""
+    """A reader of next tokens (:class:`decodekit.core.protocols.Scorer`) that reads several at once from a canvas."""
 
     def __init__(self, reader: Scorer, mask: int, context: int | None, every: int, cells: int | None) -> None:
         self._reader, self._mask, self._every, self._cells = reader, mask, every, cells

@@ -8,15 +8,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from decodekit.core.bound import BindContext
+from decodekit.core.protocols import Round, Scorer
+from decodekit.core.rows import NONE, Rows
+from decodekit.core.uncertainty import ANSWER, Answers
+from decodekit.core.vocabulary_checks import fitted, same_tokens
 from decodekit.errors import CompositionError, OptionError
-from decodekit.fitting import Fitted
-from decodekit.kit import Run
-from decodekit.live import Live, live
-from decodekit.members import fitted, same_tokens
-from decodekit.registry import plugin
-from decodekit.roles import Round, Scorer
-from decodekit.rows import NONE, Rows
-from decodekit.uncertainty import ANSWER, Answers
+from decodekit.registry.declaration import plugin
+from decodekit.scores.fitted_rules import Fitted
+from decodekit.scores.running import Live, live
 
 _SLOW, _LOGP = "cascade.slow", "cascade.logp"
 _ANSWERED: Final = frozenset({"eos", "length", "stop", "complete", "dead end"})
@@ -25,8 +25,8 @@ _ANSWERED: Final = frozenset({"eos", "length", "stop", "complete", "dead end"})
 
 @plugin(
     role=("scorer", "population", "observer"),
-    keeps="approximate",
-    needs=("causal_lm",),
+    exactness="approximate",
+    requires=("causal_lm",),
     paper="Language Model Cascades: Token-level uncertainty and beyond, arXiv 2404.10136, section 3",
 )
 class Cascade:
@@ -70,10 +70,10 @@ class Cascade:
                 f"cascade(threshold={self.threshold}): log-probabilities are never above 0; give a lower one, or inf"
             )
 
-    def bind(self, run: Run) -> Deferring:
+    def bind(self, run: BindContext) -> Deferring:
         """Open the large model and compare tokens; runs neither."""
         slow = run.open(self.slow)
-        if "causal_lm" not in slow.gives:
+        if "causal_lm" not in slow.provides:
             raise CompositionError(f"cascade: {slow.name!r} is not a causal language model; choose one that is")
         if not same_tokens(slow, run.model):
             raise CompositionError(
@@ -96,7 +96,7 @@ class Deferring:
         self._options, self._rule, self._running, self._fast, self._slow = options, rule, running, fast, slow
 
     def read(self, rows: Rows, at: Tensor, only: Tensor | None = None) -> Tensor:
-        """[R, K, V] of the model that each row is with; see :class:`decodekit.roles.Scorer`."""
+        """[R, K, V] of the model that each row is with; see :class:`decodekit.core.protocols.Scorer`."""
         slow = self._deferred(rows)
         asked = torch.ones_like(slow) if only is None else only
         if not bool(slow.any()):

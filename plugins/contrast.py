@@ -10,16 +10,20 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from decodekit.core.bound import BindContext
+from decodekit.core.protocols import Proposal, Scorer
+from decodekit.core.rows import NONE, Rows
+from decodekit.core.vocabulary_checks import fitted, same_tokens
 from decodekit.errors import CompositionError
-from decodekit.kit import Run
-from decodekit.members import fitted, same_tokens
-from decodekit.registry import plugin
-from decodekit.roles import Proposal, Scorer
-from decodekit.rows import NONE, Rows
+from decodekit.registry.declaration import plugin
 
 
 @plugin(
-    role="warper", keeps="approximate", needs=("causal_lm",), gives=("distribution",), paper="cDPO, arXiv 2411.19943"
+    role="warper",
+    exactness="approximate",
+    requires=("causal_lm",),
+    provides=("distribution",),
+    paper="cDPO, arXiv 2411.19943",
 )
 class Contrast:
     """The law softmax((1 + beta) log p - beta log p_against): with beta = 1 the contrast that cDPO weighs tokens by.
@@ -40,10 +44,10 @@ class Contrast:
     beta: Annotated[float, Field(ge=0.0)] = 1.0
     keep: Annotated[float, Field(ge=0.0, le=1.0)] = 0.1
 
-    def bind(self, run: Run) -> _Contrast:
+    def bind(self, run: BindContext) -> _Contrast:
         """Open the other model; runs none."""
         other = run.open(self.against)
-        if "causal_lm" not in other.gives or not same_tokens(other, run.model):
+        if "causal_lm" not in other.provides or not same_tokens(other, run.model):
             raise CompositionError(
                 f"contrast: {other.name!r} is no causal language model with the tokens of {run.model.name!r}; "
                 "choose models with one tokenizer"
@@ -58,7 +62,7 @@ class _Contrast:
         self._readers: WeakKeyDictionary[Rows, Scorer] = WeakKeyDictionary()  # look-ahead has rows of its own
 
     def warp(self, rows: Rows, ask: Proposal, logits: Tensor) -> Tensor:
-        """[R, K, V]; see :class:`decodekit.roles.Warper`."""
+        """[R, K, V]; see :class:`decodekit.core.protocols.Warper`."""
         options = self._options
         asked = (ask.at != NONE).any(1)
         if rows not in self._readers:

@@ -8,21 +8,21 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit import noise
-from decodekit.about import without
-from decodekit.canvas import Filler, Pick, View, first
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.rows import Rows
+from decodekit.core import noise
+from decodekit.core.bound import BindContext
+from decodekit.core.rows import Rows
+from decodekit.diffusion.canvas import Filler, Pick, View, first
+from decodekit.registry.declaration import plugin
+from decodekit.registry.metadata import without
 
 _APART = 1 << 32  # positions of one step's noise are this far from those of the next
 
 
 @plugin(
     role=("proposer", "selector"),
-    keeps="approximate",
-    needs=("masked_lm",),
-    gives=("weights", "randomness", "distribution"),
+    exactness="approximate",
+    requires=("masked_lm",),
+    provides=("weights", "randomness", "distribution"),
     paper="Ye et al. 2025 (Dream 7B), arXiv 2508.15487, section 3.3; schedule: the authors' generation code",
 )
 class Dream:
@@ -56,7 +56,7 @@ class Dream:
             by_chance = self.order == "origin" or self.alg_temp > 0  # which cells come next
             without(self, "weights", *(() if by_chance else ("randomness",)))
 
-    def bind(self, run: Run) -> Timed:
+    def bind(self, run: BindContext) -> Timed:
         """Remember the ids that matter; runs no model."""
         return Timed(self, run)
 
@@ -64,7 +64,7 @@ class Dream:
 class Timed(Filler):
     """The rule. Where a row is in time is a column of the rows."""
 
-    def __init__(self, options: Dream, run: Run) -> None:
+    def __init__(self, options: Dream, run: BindContext) -> None:
         super().__init__(run, "dream", sample=options.sample)
         self._options = options
         self.weighs = options.order != "maskgit_plus"

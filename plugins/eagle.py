@@ -8,25 +8,25 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit.cost import Cost
-from decodekit.drafting import Drafter
+from decodekit import zoo
+from decodekit.core.bound import BindContext
+from decodekit.core.cost import Cost
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import NONE, Rows
 from decodekit.errors import CompositionError
-from decodekit.kit import Run
-from decodekit.models import zoo
 from decodekit.models.feature_head import Featured, FeatureHead, FeatureReader, columns, opened
-from decodekit.pacing import Pace, share
-from decodekit.registry import plugin
-from decodekit.roles import Proposal
-from decodekit.rows import NONE, Rows
+from decodekit.registry.declaration import plugin
+from decodekit.speculation.draft_length import Pace, share
+from decodekit.speculation.drafting import Drafter
 
 _ZOO = "zoo:"
 
 
 @plugin(
     role=("proposer", "scorer"),
-    keeps="exact",
-    needs=("causal_lm", "hidden"),
-    gives=("guesses", "logq"),
+    exactness="exact",
+    requires=("causal_lm", "hidden"),
+    provides=("guesses", "logq"),
     paper="EAGLE, arXiv 2401.15077",
 )
 class Eagle:
@@ -55,7 +55,7 @@ class Eagle:
     heads: Annotated[int, Field(ge=1)] | None = None
     adapt: bool = False
 
-    def bind(self, run: Run) -> EagleDrafter:
+    def bind(self, run: BindContext) -> EagleDrafter:
         """Open the head; runs no model."""
         hf, cache = getattr(run.model, "hf", None), getattr(run.model, "cache", None)
         if hf is None or cache != "slab":
@@ -73,7 +73,7 @@ class Eagle:
 class EagleDrafter(FeatureReader):
     """The bound proposer and scorer."""
 
-    def __init__(self, options: Eagle, run: Run, forward: Featured, head: FeatureHead) -> None:
+    def __init__(self, options: Eagle, run: BindContext, forward: Featured, head: FeatureHead) -> None:
         super().__init__(forward, run.cost, run.label)
         pace = Pace(options.k, share(head, forward.model)) if options.adapt else None
         reader = _HeadReader(forward, head, options.window, run.cost)
@@ -90,7 +90,7 @@ class EagleDrafter(FeatureReader):
 class _Guesser(Drafter):
     """Guesses where the target has left features of all tokens but the last."""
 
-    def __init__(self, run: Run, reader: _HeadReader, forward: Featured, k: int, pace: Pace | None) -> None:
+    def __init__(self, run: BindContext, reader: _HeadReader, forward: Featured, k: int, pace: Pace | None) -> None:
         super().__init__(run, reader, forward.vocab, forward.context, k, pace=pace)
         self._featured = forward
 
@@ -100,7 +100,9 @@ class _Guesser(Drafter):
 
 
 class _HeadReader:
-    """The head as a scorer (:class:`decodekit.roles.Scorer`) of the positions from `n` on, asked one after another."""
+    """The head as a scorer (:class:`decodekit.core.protocols.Scorer`) of the positions from `n` on, asked one after
+    another.
+    """
 
     def __init__(self, forward: Featured, head: FeatureHead, window: int, cost: Cost) -> None:
         self._forward, self._head, self._window, self._cost = forward, head, window, cost

@@ -9,26 +9,26 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit import uncertainty, warping
-from decodekit.about import without
-from decodekit.cost import Cost
+from decodekit.core import uncertainty, warping
+from decodekit.core.bound import BindContext
+from decodekit.core.cost import Cost
+from decodekit.core.protocols import Proposal, Scorer
+from decodekit.core.rows import NONE, Rows
 from decodekit.errors import CompositionError, OptionError
-from decodekit.kit import Run
-from decodekit.live import Live, live
 from decodekit.models.exits import StagedReader
 from decodekit.models.forward import Forward
-from decodekit.registry import plugin
-from decodekit.roles import Proposal, Scorer
-from decodekit.rows import NONE, Rows
+from decodekit.registry.declaration import plugin
+from decodekit.registry.metadata import without
+from decodekit.scores.running import Live, live
 
 Rule = Literal["gap", "entropy", "cosine", "score", "never"]
 
 
 @plugin(
     role="scorer",
-    keeps="approximate",
-    needs=("causal_lm", "hidden"),
-    gives=("distribution",),
+    exactness="approximate",
+    requires=("causal_lm", "hidden"),
+    provides=("distribution",),
     paper="CALM, arXiv 2207.07061, section 3 (rules); FREE, arXiv 2310.05424, section 3.2 (exact keys and values)",
 )
 class EarlyExit:
@@ -39,7 +39,7 @@ class EarlyExit:
     keys and values are always those of the whole model, and the text depends neither on the batch nor on how many
     tokens are read at once.
 
-    Without training for it (`decodekit.models.zoo.depth_recipe exits`) lower layers are rarely certain and right.
+    Without training for it (`training.depth_recipe exits`) lower layers are rarely certain and right.
 
     Args:
         rule: "gap", top-1 minus top-2 probability of at least `threshold`; "entropy", at most `threshold` nats;
@@ -67,7 +67,7 @@ class EarlyExit:
         if self.rule in ("never", "cosine"):  # neither looks at probabilities
             without(self, "distribution")
 
-    def bind(self, run: Run) -> Scorer:
+    def bind(self, run: BindContext) -> Scorer:
         """A reader of the run's model that stops early."""
         stacked = getattr(run.model, "stacked", None)
         if stacked is None:
@@ -99,7 +99,13 @@ class ExitReader(StagedReader):
     """Reads a token stage by stage until the rule lets it go."""
 
     def __init__(
-        self, options: EarlyExit, run: Run, forward: Forward, cost: Cost, label: str, running: Live | None = None
+        self,
+        options: EarlyExit,
+        run: BindContext,
+        forward: Forward,
+        cost: Cost,
+        label: str,
+        running: Live | None = None,
     ) -> None:
         super().__init__(forward, cost, label, _cuts(options.layers, forward))
         self._options, self._run_of, self._running = options, run, running
@@ -139,7 +145,9 @@ class ExitReader(StagedReader):
 class Judge:
     """Whether an exit's law is certain, position by position. Made once per read: one mask serves all exits."""
 
-    def __init__(self, options: EarlyExit, run: Run, rows: Rows, at: Tensor, running: Live | None = None) -> None:
+    def __init__(
+        self, options: EarlyExit, run: BindContext, rows: Rows, at: Tensor, running: Live | None = None
+    ) -> None:
         self._options, self._kit, self._rows, self._running = options, getattr(run, "kit", None), rows, running
         guess = rows.tokens.gather(1, at.clamp(min=0, max=rows.tokens.shape[1] - 1))
         self._ask = Proposal(at, guess.masked_fill((at == NONE) | (at < rows.n[:, None]), NONE))

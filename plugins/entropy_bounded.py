@@ -7,17 +7,17 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from decodekit.about import without
-from decodekit.canvas import Filler, Pick, View
-from decodekit.kit import Run
-from decodekit.registry import plugin
+from decodekit.core.bound import BindContext
+from decodekit.diffusion.canvas import Filler, Pick, View
+from decodekit.registry.declaration import plugin
+from decodekit.registry.metadata import without
 
 
 @plugin(
     role=("proposer", "selector"),
-    keeps="approximate",
-    needs=("masked_lm",),
-    gives=("weights", "randomness", "distribution"),
+    exactness="approximate",
+    requires=("masked_lm",),
+    provides=("weights", "randomness", "distribution"),
     paper="Ben-Hamu et al. 2025 (EB-sampler), arXiv 2505.24857, equation 6",
 )
 class EntropyBounded:
@@ -44,7 +44,7 @@ class EntropyBounded:
         if not self.sample:
             without(self, "weights", "randomness")
 
-    def bind(self, run: Run) -> Bounded:
+    def bind(self, run: BindContext) -> Bounded:
         """Remember the ids that matter; runs no model."""
         return Bounded(self, run)
 
@@ -52,7 +52,7 @@ class EntropyBounded:
 class Bounded(Filler):
     """The rule."""
 
-    def __init__(self, options: EntropyBounded, run: Run) -> None:
+    def __init__(self, options: EntropyBounded, run: BindContext) -> None:
         super().__init__(run, "entropy_bounded", block=options.block, window=options.window, sample=options.sample)
         self._gamma = options.gamma
 

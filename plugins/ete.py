@@ -8,17 +8,19 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from decodekit import bits, noise
-from decodekit.about import without
-from decodekit.canvas import FAR, Filler, Pick, View, imagined
+from decodekit.core import noise
+from decodekit.core.bound import BindContext
+from decodekit.core.cells import FAR, imagined
+from decodekit.core.follower import Follower
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import NONE, Rows
+from decodekit.diffusion import information
+from decodekit.diffusion.canvas import Filler, Pick, View
+from decodekit.diffusion.cell_selection import Dependence, apart, one_per_block
+from decodekit.diffusion.check_cells import Reread, reread
 from decodekit.errors import CompositionError
-from decodekit.exploring import Dependence, apart, one_per_block
-from decodekit.follower import Follower
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.rereading import Reread, reread
-from decodekit.roles import Proposal
-from decodekit.rows import NONE, Rows
+from decodekit.registry.declaration import plugin
+from decodekit.registry.metadata import without
 
 _APART = 1 << 32  # positions of one hypothesis's noise are this far from those of the next
 _LEFT = 1e-3  # of a nat of entropy that is left, against one cell that became certain
@@ -26,12 +28,12 @@ _LEFT = 1e-3  # of a nat of entropy that is left, against one cell that became c
 
 @plugin(
     role=("proposer", "selector"),
-    keeps="approximate",
-    needs=("masked_lm",),
-    gives=("weights", "randomness", "distribution"),
+    exactness="approximate",
+    requires=("masked_lm",),
+    provides=("weights", "randomness", "distribution"),
     paper="Fu et al. 2025 (ETE), arXiv 2511.21103: the three claims; the procedure is our reconstruction",
 )
-class Ete:
+class ETE:
     """Each round: every certain cell in the window of blocks (exploit), and some of the most uncertain ones (explore).
 
     What is certain carries no information, so a rule that takes nothing else needs many rounds; an uncertain cell
@@ -79,7 +81,7 @@ class Ete:
     sample: bool = False
 
     @model_validator(mode="after")
-    def _one_of_each(self) -> Ete:
+    def _one_of_each(self) -> ETE:
         if self.hypotheses > 1 and self.revoke > 0:
             raise ValueError("hypotheses and revoke both decide what is read in a round; give one of them")
         if self.revoke > 0 or self.hypotheses > 1:  # what is chosen depends on values that are thrown away
@@ -91,7 +93,7 @@ class Ete:
             raise ValueError("max_rounds and max_excess both say how much to explore; give one of them")
         return self
 
-    def bind(self, run: Run) -> Explorer:
+    def bind(self, run: BindContext) -> Explorer:
         """Remember the ids that matter; runs no model."""
         return Explorer(self, run)
 
@@ -99,7 +101,7 @@ class Ete:
 class Explorer(Filler):
     """The rule. What it learns of a row is in columns of the rows."""
 
-    def __init__(self, options: Ete, run: Run) -> None:
+    def __init__(self, options: ETE, run: BindContext) -> None:
         window = options.window or FAR
         super().__init__(run, "ete", block=options.block, window=window, sample=options.sample)
         if options.max_rounds is not None:
@@ -149,7 +151,7 @@ class Explorer(Filler):
         why = torch.where(sure, 1, torch.where(explored, 2, 3))
         if self._reader is not None:
             canvases, take, tokens = self._doubt(view, take, explored, tokens)
-        cap = bits.threshold_cap(sure.sum(1), self.o.threshold)
+        cap = information.threshold_cap(sure.sum(1), self.o.threshold)
         return Pick(take, why, tokens=tokens, cap=cap, canvases=canvases)
 
     @property
@@ -161,10 +163,10 @@ class Explorer(Filler):
         allowed = torch.ones_like(sure[:, 0])
         index = tokens[..., None]
         if self.o.trigger is not None:
-            gain = -view.logp.gather(2, index)[..., 0].masked_fill(~sure, 0.0).sum(1) / bits.LN2
+            gain = -view.logp.gather(2, index)[..., 0].masked_fill(~sure, 0.0).sum(1) / information.LN2
             allowed = allowed & (gain < self.o.trigger)
         if self.o.absorb is not None:
-            news = -view.raw.gather(2, index)[..., 0].masked_fill(~sure, 0.0).sum(1) / bits.LN2
+            news = -view.raw.gather(2, index)[..., 0].masked_fill(~sure, 0.0).sum(1) / information.LN2
             allowed = allowed & (news < self.o.absorb)
         return allowed
 
@@ -243,7 +245,7 @@ class Explorer(Filler):
         """[R, K] bool, as many cells as the budget asks for, least dependent on each other first."""
         rows = view.rows
         if self.o.max_rounds is None:
-            left = (self.o.max_excess or 0.0) * bits.LN2 - self._spent(rows)
+            left = (self.o.max_excess or 0.0) * information.LN2 - self._spent(rows)
             taken, cost = self._depends.pick(view, cells, cells.sum(1), (left / 2).clamp(min=0.0))
             rows.columns["ete.spent"] = self._spent(rows) + cost
             return taken

@@ -7,18 +7,18 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from decodekit import bits
-from decodekit.about import without
-from decodekit.canvas import Filler, Pick, View
-from decodekit.kit import Run
-from decodekit.registry import plugin
+from decodekit.core.bound import BindContext
+from decodekit.diffusion import information
+from decodekit.diffusion.canvas import Filler, Pick, View
+from decodekit.registry.declaration import plugin
+from decodekit.registry.metadata import without
 
 
 @plugin(
     role=("proposer", "selector"),
-    keeps="approximate",
-    needs=("masked_lm",),
-    gives=("weights", "randomness", "distribution"),
+    exactness="approximate",
+    requires=("masked_lm",),
+    provides=("weights", "randomness", "distribution"),
     paper="Wu et al. 2025 (Fast-dLLM), arXiv 2505.22618, section 3.3 and theorem 1",
 )
 class Factor:
@@ -45,7 +45,7 @@ class Factor:
         if not self.sample:
             without(self, "weights", "randomness")
 
-    def bind(self, run: Run) -> Factored:
+    def bind(self, run: BindContext) -> Factored:
         """Remember the ids that matter; runs no model."""
         return Factored(self, run)
 
@@ -53,7 +53,7 @@ class Factor:
 class Factored(Filler):
     """The rule."""
 
-    def __init__(self, options: Factor, run: Run) -> None:
+    def __init__(self, options: Factor, run: BindContext) -> None:
         super().__init__(run, "factor", block=options.block, window=options.window, sample=options.sample)
         self._factor = options.factor
 
@@ -65,5 +65,5 @@ class Factored(Filler):
         # The condition need not be monotone in n: the largest n counts, and all before it go along.
         good = good.flip(1).cummax(1).values.flip(1) if good.shape[1] else good
         ruled = torch.zeros_like(view.scope).scatter(1, place, good) & view.scope
-        cap = bits.factor_cap(ruled.sum(1), self._factor)
+        cap = information.factor_cap(ruled.sum(1), self._factor)
         return Pick(ruled | view.best, torch.where(ruled, 1, 3), cap=cap)

@@ -8,26 +8,26 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit import mixing
-from decodekit.about import without
+from decodekit.core.bound import BindContext, Model
+from decodekit.core.protocols import Round, Scorer
+from decodekit.core.rows import NONE, Rows
+from decodekit.core.uncertainty import Reading
+from decodekit.core.vocabulary_checks import fitted, same_tokens
+from decodekit.ensembles import combiners
+from decodekit.ensembles.routers import Route, Router, entropy_limit, router
 from decodekit.errors import CompositionError, OptionError
-from decodekit.kit import Model, Run
-from decodekit.members import fitted, same_tokens
 from decodekit.models.prompted import Prompted
-from decodekit.registry import plugin
-from decodekit.roles import Round, Scorer
-from decodekit.routing import Route, Router, entropy_limit, router
-from decodekit.rows import NONE, Rows
-from decodekit.uncertainty import Reading
+from decodekit.registry.declaration import plugin
+from decodekit.registry.metadata import without
 
 Combine = Literal["oracle", "contrastive", "interpolate", "proxy", "ensemble", "product", "guidance"]
 
 
 @plugin(
     role=("scorer", "observer"),
-    keeps="approximate",
-    needs=("causal_lm",),
-    gives=("randomness",),
+    exactness="approximate",
+    requires=("causal_lm",),
+    provides=("randomness",),
     paper="FS-GEN, arXiv 2406.12295, section 3; proxy tuning, arXiv 2401.08565; guidance, arXiv 2306.17806",
 )
 class FastSlow:
@@ -86,7 +86,7 @@ class FastSlow:
         if self.route != "random":
             without(self, "randomness")
 
-    def bind(self, run: Run) -> Collaboration:
+    def bind(self, run: BindContext) -> Collaboration:
         """Open the models and compare their tokens; runs none."""
         rule = router(self.route, self.threshold, self.fitted, "fast_slow", self.score, run)
         slow = run.model if self.slow is None else _opened(run, self.slow, "slow")
@@ -97,9 +97,9 @@ class FastSlow:
         return Collaboration(self, run, rule, run.model.reader(run.cost, run.label), asked, tuned)
 
 
-def _opened(run: Run, named: object, who: str) -> Model:
+def _opened(run: BindContext, named: object, who: str) -> Model:
     model = run.open(named)
-    if "causal_lm" not in model.gives:
+    if "causal_lm" not in model.provides:
         raise CompositionError(f"fast_slow: the {who} model {model.name!r} is not a causal language model; choose one")
     if not same_tokens(model, run.model):
         raise CompositionError(
@@ -127,7 +127,7 @@ class Collaboration:
     """The bound scorer and observer: after every round it tells where the slow model was asked and what it changed."""
 
     def __init__(
-        self, options: FastSlow, run: Run, rule: Router, fast: Scorer, slow: Scorer, tuned: Scorer | None
+        self, options: FastSlow, run: BindContext, rule: Router, fast: Scorer, slow: Scorer, tuned: Scorer | None
     ) -> None:
         self._options, self._run, self._rule = options, run, rule
         self._fast, self._slow, self._tuned = fast, slow, tuned
@@ -135,7 +135,7 @@ class Collaboration:
         self._limit = entropy_limit(options.route, options.threshold, options.fitted, "fast_slow")
 
     def read(self, rows: Rows, at: Tensor, only: Tensor | None = None) -> Tensor:
-        """[R, K, V] combined logits; see :class:`decodekit.roles.Scorer`."""
+        """[R, K, V] combined logits; see :class:`decodekit.core.protocols.Scorer`."""
         fast = self._fast.read(rows, at, only)
         reading = Reading(fast)
         asked = self._rule(rows, at, reading) & (at != NONE) & ~rows.done[:, None]
@@ -158,15 +158,15 @@ class Collaboration:
             kit = getattr(self._run, "kit", None)  # whose constraint is the whole one: with an end that is due, too
             constraint = self._run.constraint if kit is None else kit.constraint
             allowed = None if constraint is None else constraint.mask(rows, at)
-            mixed = (mixing.contrastive if options.combine == "contrastive" else _interpolated)(slow, fast, beta)
-            return mixed.masked_fill(~mixing.plausible(slow, options.alpha, allowed), -torch.inf)
+            mixed = (combiners.contrastive if options.combine == "contrastive" else _interpolated)(slow, fast, beta)
+            return mixed.masked_fill(~combiners.plausible(slow, options.alpha, allowed), -torch.inf)
         if options.combine == "proxy":
-            return mixing.proxy(slow, tuned, fast, beta)
+            return combiners.proxy(slow, tuned, fast, beta)
         if options.combine == "ensemble":
-            return mixing.ensemble(fast, slow, options.weight)
+            return combiners.ensemble(fast, slow, options.weight)
         if options.combine == "product":
-            return mixing.product(fast, slow, options.weight)
-        return mixing.guided(fast, slow, options.scale) if options.combine == "guidance" else slow
+            return combiners.product(fast, slow, options.weight)
+        return combiners.guided(fast, slow, options.scale) if options.combine == "guidance" else slow
 
     def round(self, what: Round) -> None:
         """Tell, as positions: where the slow model was asked, and where the token is another than without it.
@@ -198,4 +198,4 @@ class Collaboration:
 
 
 def _interpolated(slow: Tensor, fast: Tensor, beta: float) -> Tensor:
-    return mixing.interpolated(fast, slow, beta)
+    return combiners.interpolated(fast, slow, beta)

@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.roles import Proposal
-from decodekit.rows import Rows
-from decodekit.several import Several, checked, declared, first_guess
+from decodekit.core.bound import BindContext
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import Rows
+from decodekit.registry.declaration import plugin
+from decodekit.speculation.combined_proposers import Several, checked, declared, first_guess
 
 
-@plugin(role="proposer", keeps="exact", needs=("causal_lm",), gives=("guesses", "logq"))
+@plugin(role="proposer", exactness="exact", requires=("causal_lm",), provides=("guesses", "logq"))
 class FirstOf:
     """Row by row, the guesses of the first of several proposers that has any.
 
@@ -35,7 +35,7 @@ class FirstOf:
         checked(self.proposers, "first_of")
         declared(self, self.proposers, certain=False)
 
-    def bind(self, run: Run) -> First:
+    def bind(self, run: BindContext) -> First:
         """Bind every part."""
         return First(run, self.proposers, "first_of")
 

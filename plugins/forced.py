@@ -8,19 +8,19 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from decodekit.about import about_of
-from decodekit.guessing import certain
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.roles import Proposal
-from decodekit.rows import NONE, Rows
+from decodekit.core.bound import BindContext
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import NONE, Rows
+from decodekit.registry.declaration import plugin
+from decodekit.registry.metadata import info_of
+from decodekit.speculation.model_free import certain
 
 
 @plugin(
     role="proposer",
-    keeps="exact",
-    needs=("constraint", "causal_lm"),
-    gives=("guesses", "logq", "certain"),
+    exactness="exact",
+    requires=("constraint", "causal_lm"),
+    provides=("guesses", "logq", "certain"),
     paper="jump-forward decoding: Zheng et al. 2024, arXiv 2312.07104, section 4; verified, hence exact",
 )
 class Forced:
@@ -41,11 +41,11 @@ class Forced:
 
     def __post_init__(self) -> None:
         if self.canonical:  # what is not verified is not exact: an instance says so for itself
-            about = about_of(self)
+            about = info_of(self)
             assert about is not None  # set by the decorator
-            object.__setattr__(self, "about", replace(about, keeps="approximate"))
+            object.__setattr__(self, "about", replace(about, exactness="approximate"))
 
-    def bind(self, run: Run) -> Jumps:
+    def bind(self, run: BindContext) -> Jumps:
         """Nothing to prepare."""
         return Jumps(run, self.k, self.canonical)
 
@@ -53,7 +53,7 @@ class Forced:
 class Jumps:
     """The bound proposer."""
 
-    def __init__(self, run: Run, k: int, canonical: bool) -> None:
+    def __init__(self, run: BindContext, k: int, canonical: bool) -> None:
         self._run, self._k, self._canonical = run, k, canonical
 
     def start(self, rows: Rows) -> None:

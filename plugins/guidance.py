@@ -8,19 +8,19 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit import mixing
+from decodekit.core.bound import BindContext
+from decodekit.core.protocols import Scorer
+from decodekit.core.rows import Rows
+from decodekit.ensembles import combiners
 from decodekit.errors import CompositionError
-from decodekit.kit import Run
 from decodekit.models.prompted import Prompted
-from decodekit.registry import plugin
-from decodekit.roles import Scorer
-from decodekit.rows import Rows
+from decodekit.registry.declaration import plugin
 
 
 @plugin(
     role="scorer",
-    keeps="approximate",
-    needs=("causal_lm",),
+    exactness="approximate",
+    requires=("causal_lm",),
     paper="Ho and Salimans 2022, arXiv 2207.12598; for language models arXiv 2306.17806; for codes arXiv 2406.06525",
 )
 class Guidance:
@@ -43,7 +43,7 @@ class Guidance:
     scale: Annotated[float, Field(ge=0.0)]
     prompt: str | tuple[int, ...]
 
-    def bind(self, run: Run) -> Guided:
+    def bind(self, run: BindContext) -> Guided:
         """Turn the prompt into ids and open two readers; runs no model."""
         if isinstance(self.prompt, str):
             ids = [int(i) for i in run.model.tokenizer.encode(self.prompt)]
@@ -67,7 +67,7 @@ class Guided:
         self._scale, self._with, self._without = scale, conditional, unconditional
 
     def read(self, rows: Rows, at: Tensor, only: Tensor | None = None) -> Tensor:
-        """[R, K, V] guided logits; see :class:`decodekit.roles.Scorer`."""
+        """[R, K, V] guided logits; see :class:`decodekit.core.protocols.Scorer`."""
         conditional = self._with.read(rows, at, only)
         if self._scale == 1.0:
             return conditional
@@ -85,6 +85,6 @@ class Guided:
         return self._combined(conditional, unconditional)
 
     def _combined(self, conditional: Tensor, unconditional: Tensor) -> Tensor:
-        guided = mixing.guided(conditional, unconditional, self._scale)
+        guided = combiners.guided(conditional, unconditional, self._scale)
         # What the model never says (-inf in both) must not become a NaN.
         return torch.where(conditional.isneginf(), -torch.inf, guided)

@@ -10,16 +10,16 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import pad
 
-from decodekit import noise
-from decodekit.about import without
-from decodekit.codebook import codebook_of
+from decodekit.core import noise
+from decodekit.core.bound import BindContext
+from decodekit.core.noise import Salt
+from decodekit.core.protocols import Constraint, Proposal, Selection
+from decodekit.core.rows import NONE, Rows
 from decodekit.errors import CompositionError, OptionError
-from decodekit.kit import Run
-from decodekit.noise import Salt
-from decodekit.registry import plugin
-from decodekit.relaxed import Bound, Rule, sift, transport
-from decodekit.roles import Choice, Constraint, Proposal
-from decodekit.rows import NONE, Rows
+from decodekit.models.codebook import codebook_of
+from decodekit.registry.declaration import plugin
+from decodekit.registry.metadata import without
+from decodekit.speculation.relaxed_acceptance import Bound, Rule, sift, transport
 
 _APART: Final = 32
 """Between the salts of the acceptance noise of two siblings, as in every verifier of trees."""
@@ -27,9 +27,9 @@ _APART: Final = 32
 
 @plugin(
     role="selector",
-    keeps="approximate",
-    needs=("causal_lm", "logq"),
-    gives=("randomness", "distribution"),
+    exactness="approximate",
+    requires=("causal_lm", "logq"),
+    provides=("randomness", "distribution"),
     paper="LANTERN, arXiv 2410.03355, section 3; LANTERN++, arXiv 2502.06352; transport: docs/lantern.md",
 )
 class Lantern:
@@ -82,7 +82,7 @@ class Lantern:
         if self.rule == "greedy":  # the mass of a neighbourhood still decides, unless nothing may be moved
             without(self, "randomness", *(() if self.delta > 0 else ("distribution",)))
 
-    def bind(self, run: Run) -> Verifier:
+    def bind(self, run: BindContext) -> Verifier:
         """Look up the nearest entries; runs no model."""
         given = self.codebook if self.codebook is not None else getattr(run.model, "codebook", None)
         if given is None:
@@ -107,7 +107,7 @@ class Verifier:
 
     # The three noises of a position are used as `rejection` uses them, so that delta=0 gives its very tokens.
 
-    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Choice:
+    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Selection:
         """Take the accepted guesses of each row and one token more."""
         scores = logits.double()
         if constraint is not None:
@@ -121,7 +121,7 @@ class Verifier:
             accepted = guessed & (taken == ask.guess)
             tokens = torch.where(guessed, torch.where(taken == NONE, other, taken), tokens)
         reached = pad(accepted[:, :-1].to(torch.int8), (1, 0), value=1).cumprod(1).bool()
-        return Choice(tokens, reached & ~stuck, law=logp, dead=(reached & stuck).any(1))
+        return Selection(tokens, reached & ~stuck, law=logp, dead=(reached & stuck).any(1))
 
     def _fresh(self, rows: Rows, ask: Proposal, logp: Tensor) -> Tensor:
         """[R, K] what is written where nothing was guessed; a drafter bound to these rules guesses so, too."""

@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.roles import Proposal
-from decodekit.rows import Rows
-from decodekit.several import Several, checked, declared, guessed
+from decodekit.core.bound import BindContext
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import Rows
+from decodekit.registry.declaration import plugin
+from decodekit.speculation.combined_proposers import Several, checked, declared, guessed
 
 
-@plugin(role="proposer", keeps="exact", needs=("causal_lm",), gives=("guesses",))
+@plugin(role="proposer", exactness="exact", requires=("causal_lm",), provides=("guesses",))
 class LongestOf:
     """Row by row, the longest chain of guesses that any of several proposers has; of equally long ones the first.
 
@@ -35,7 +35,7 @@ class LongestOf:
         checked(self.proposers, "longest_of")
         declared(self, self.proposers, certain=True)
 
-    def bind(self, run: Run) -> Longest:
+    def bind(self, run: BindContext) -> Longest:
         """Bind every part."""
         return Longest(run, self.proposers, "longest_of")
 

@@ -7,19 +7,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from decodekit import lazy, noise, verify
-from decodekit.about import without
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.roles import Choice, Constraint, Proposal
-from decodekit.rows import NONE, Rows
+from decodekit.core import noise, selection
+from decodekit.core.bound import BindContext
+from decodekit.core.protocols import Constraint, Proposal, Selection
+from decodekit.core.rows import NONE, Rows
+from decodekit.registry.declaration import plugin
+from decodekit.registry.metadata import without
+from decodekit.rejection import check_first
 
 
 @plugin(
     role="selector",
-    keeps="weighted",
-    needs=("constraint",),
-    gives=("weights", "randomness", "distribution"),
+    exactness="weighted",
+    requires=("constraint",),
+    provides=("weights", "randomness", "distribution"),
     paper="arXiv 2504.05410, locally constrained decoding; its per-step weight as in arXiv 2306.03081, section 3",
 )
 class Mask:
@@ -31,7 +32,7 @@ class Mask:
     (warped) law p gives to the allowed tokens. A draw x from p restricted, with weight Z, is properly weighted: its
     expected weight at x is p(x) / Z * Z = p(x) for each allowed x. Over texts, expectations under weights that are
     normalised, and populations such as `smc`, are right for the model given the constraint; hence `weighted`. Where
-    warpers truncate what is allowed, Z is the mass before that (`decodekit.warping`).
+    warpers truncate what is allowed, Z is the mass before that (`decodekit.core.warping`).
 
     Args:
         greedy: take the most probable allowed token instead of a draw. This gives no weights (a certain choice cannot
@@ -44,9 +45,9 @@ class Mask:
 
     def __post_init__(self) -> None:
         if self.greedy:
-            without(self, "weights", "randomness", "distribution", keeps="approximate")
+            without(self, "weights", "randomness", "distribution", exactness="approximate")
 
-    def bind(self, run: Run) -> _Mask:
+    def bind(self, run: BindContext) -> _Mask:
         """Nothing to prepare."""
         return _Mask(self.greedy)
 
@@ -60,13 +61,13 @@ class _Mask:
         """Whether every round asks for masks, which may then be begun while the model reads."""
         return not self.greedy
 
-    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Choice:
-        if self.greedy and constraint is not None and lazy.prefers_checks(constraint, ask):
-            return lazy.choose(rows, ask, logits, constraint, noisy=False)
-        masked = verify.allowed(rows, ask, logits, constraint)  # [R, K, V]
+    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Selection:
+        if self.greedy and constraint is not None and check_first.prefers_checks(constraint, ask):
+            return check_first.choose(rows, ask, logits, constraint, noisy=False)
+        masked = selection.allowed(rows, ask, logits, constraint)  # [R, K, V]
         if self.greedy:
             best, tokens = masked.max(-1)  # [R, K]
-            return verify.chain(tokens.masked_fill(best == -torch.inf, NONE), ask, masked)
+            return selection.chain(tokens.masked_fill(best == -torch.inf, NONE), ask, masked)
         tokens = noise.argmax(masked, rows.stream, ask.at)  # [R, K]
         logw = masked.logsumexp(-1).double() - logits.logsumexp(-1).double()  # [R, K] log Z
-        return verify.chain(tokens, ask, masked, logw)
+        return selection.chain(tokens, ask, masked, logw)

@@ -8,17 +8,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit.canvas import GIVEN, imagined
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.roles import Scorer
-from decodekit.rows import Rows
+from decodekit.core.bound import BindContext
+from decodekit.core.cells import GIVEN, imagined
+from decodekit.core.protocols import Scorer
+from decodekit.core.rows import Rows
+from decodekit.registry.declaration import plugin
 
 
 @plugin(
     role="scorer",
-    keeps="approximate",
-    needs=("masked_lm",),
+    exactness="approximate",
+    requires=("masked_lm",),
     paper="Nie et al. 2024, arXiv 2410.18514, section 3.3; used by LLaDA, arXiv 2502.09992",
 )
 class MaskGuidance:
@@ -32,7 +32,7 @@ class MaskGuidance:
 
     scale: Annotated[float, Field(ge=0.0)] = 1.0
 
-    def bind(self, run: Run) -> Scorer:
+    def bind(self, run: BindContext) -> Scorer:
         """One reader for both; runs no model."""
         return Doubled(self.scale, run.model.mask or 0, run.model.reader(run.cost, run.label))
 
@@ -44,7 +44,7 @@ class Doubled:
         self._scale, self._mask, self._reader = scale, mask, reader
 
     def read(self, rows: Rows, at: Tensor, only: Tensor | None = None) -> Tensor:
-        """[R, K, V] guided logits; see :class:`decodekit.roles.Scorer`."""
+        """[R, K, V] guided logits; see :class:`decodekit.core.protocols.Scorer`."""
         if self._scale == 0.0:
             return self._reader.read(rows, at, only)
         many = len(rows)

@@ -9,14 +9,19 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.roles import Proposal
-from decodekit.rows import Rows
-from decodekit.warping import Within
+from decodekit.core.bound import BindContext
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import Rows
+from decodekit.core.warping import Within
+from decodekit.registry.declaration import plugin
 
 
-@plugin(role="warper", keeps="exact", needs=("distribution",), paper="Nguyen et al. 2024, arXiv 2407.01082, section 3")
+@plugin(
+    role="warper",
+    exactness="exact",
+    requires=("distribution",),
+    paper="Nguyen et al. 2024, arXiv 2407.01082, section 3",
+)
 class MinP:
     """Keep the tokens that are at least `p` times as probable as the most probable one.
 
@@ -37,7 +42,7 @@ class MinP:
         """Whether it acts before the constraint."""
         return self.within == "model"
 
-    def bind(self, run: Run) -> MinP:
+    def bind(self, run: BindContext) -> MinP:
         """Nothing to prepare."""
         return self
 

@@ -6,21 +6,21 @@ from typing import Annotated
 
 from pydantic import Field
 
+from decodekit.core.bound import BindContext
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import Rows
 from decodekit.errors import OptionError
-from decodekit.guessing import certain, standing
-from decodekit.kit import Run
-from decodekit.lookup import earlier
-from decodekit.pacing import Pace
-from decodekit.registry import plugin
-from decodekit.roles import Proposal
-from decodekit.rows import Rows
+from decodekit.registry.declaration import plugin
+from decodekit.speculation.draft_length import Pace
+from decodekit.speculation.lookup import earlier
+from decodekit.speculation.model_free import certain, standing
 
 
 @plugin(
     role="proposer",
-    keeps="exact",
-    needs=("causal_lm",),
-    gives=("guesses", "logq", "certain"),
+    exactness="exact",
+    requires=("causal_lm",),
+    provides=("guesses", "logq", "certain"),
     paper="Saxena 2023 (prompt lookup decoding); Yang et al. 2023 (LLMA), arXiv 2304.04487, section 3",
 )
 class Ngram:
@@ -46,7 +46,7 @@ class Ngram:
         if self.least > self.n:
             raise OptionError(f"ngram(n={self.n}, least={self.least}): at least more than at most; give least <= n")
 
-    def bind(self, run: Run) -> Lookup:
+    def bind(self, run: BindContext) -> Lookup:
         """Nothing to prepare."""
         return Lookup(run, self)
 
@@ -54,7 +54,7 @@ class Ngram:
 class Lookup:
     """The bound proposer; it keeps nothing."""
 
-    def __init__(self, run: Run, options: Ngram) -> None:
+    def __init__(self, run: BindContext, options: Ngram) -> None:
         self._run, self._options = run, options
         self._pace = Pace(options.k, 0.02) if options.adapt else None
 

@@ -10,19 +10,19 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit.cost import ModelCost
+from decodekit.core.bound import BindContext
+from decodekit.core.cost import ModelCost
+from decodekit.core.protocols import Scorer
 from decodekit.errors import CompositionError
-from decodekit.kit import Run
 from decodekit.models.forward import Forward
 from decodekit.models.slab import Slabs
-from decodekit.registry import plugin
-from decodekit.roles import Scorer
+from decodekit.registry.declaration import plugin
 
 
 @plugin(
     role="scorer",
-    keeps="exact",
-    needs=("causal_lm", "embeddings"),
+    exactness="exact",
+    requires=("causal_lm", "embeddings"),
     paper="PonderingLM, arXiv 2505.20674, section 2 (residual sum of ponder embeddings)",
 )
 class Pondering:
@@ -33,7 +33,7 @@ class Pondering:
     decoding token by token equals full recomputation. With 0 steps it is the model itself. Everything else (warpers,
     constraints, speculation, populations) sees the last pass only.
 
-    A stock model was not trained for this: use one that was, or expect worse text. `keeps` means that nothing else
+    A stock model was not trained for this: use one that was, or expect worse text. `exactness` means that nothing else
     changes the law that pondering defines.
 
     Args:
@@ -58,7 +58,7 @@ class Pondering:
     scale: Literal["none", "sqrt"] = "none"
     multiply: bool = False
 
-    def bind(self, run: Run) -> Scorer:
+    def bind(self, run: BindContext) -> Scorer:
         """A reader of the run's model with steps + 1 passes."""
         reading = getattr(run.model, "reading", None)
         if reading is None:

@@ -8,19 +8,19 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from decodekit import noise
-from decodekit.kit import Run
-from decodekit.noise import TRIAL, Salt
-from decodekit.registry import plugin
-from decodekit.roles import Choice, Constraint, Proposal
-from decodekit.rows import NONE, Rows
+from decodekit.core import noise
+from decodekit.core.bound import BindContext
+from decodekit.core.noise import TRIAL, Salt
+from decodekit.core.protocols import Constraint, Proposal, Selection
+from decodekit.core.rows import NONE, Rows
+from decodekit.registry.declaration import plugin
 
 
 @plugin(
     role="selector",
-    keeps="exact",
-    needs=("causal_lm", "logq"),
-    gives=("randomness", "distribution"),
+    exactness="exact",
+    requires=("causal_lm", "logq"),
+    provides=("randomness", "distribution"),
     paper="Leviathan et al. 2023, arXiv 2211.17192, Algorithm 1; Chen et al. 2023, arXiv 2302.01318, Algorithm 2",
 )
 class Rejection:
@@ -38,7 +38,7 @@ class Rejection:
     Without guesses it samples from p, with the very noise of `sample`.
     """
 
-    def bind(self, run: Run) -> Verifier:
+    def bind(self, run: BindContext) -> Verifier:
         """Nothing to prepare."""
         return Verifier()
 
@@ -61,7 +61,7 @@ class Verifier:
     # the second is a draw from q without the first, which is known by then; what is left to be matched is the
     # residual of the first step. So each step is the step above, with other p and q, and a threshold of its own.
 
-    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Choice:
+    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Selection:
         """Take the accepted guesses of each row and one token more."""
         scores = logits.double()
         if constraint is not None:
@@ -82,7 +82,7 @@ class Verifier:
         if not bool(guessed.all()):
             tokens = torch.where(guessed, tokens, noise.argmax(logp, rows.stream, ask.at, Salt.TOKEN))
         reached = pad(accepted[:, :-1].to(torch.int8), (1, 0), value=1).cumprod(1).bool()
-        return Choice(tokens, reached & ~stuck, law=logp, dead=(reached & stuck).any(1))
+        return Selection(tokens, reached & ~stuck, law=logp, dead=(reached & stuck).any(1))
 
 
 def _tried(rows: Rows, ask: Proposal, logp: Tensor, options: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,17 +8,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.roles import Proposal
-from decodekit.rows import NONE, Rows
+from decodekit.core.bound import BindContext
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import NONE, Rows
+from decodekit.registry.declaration import plugin
 
 
 @plugin(
     role="warper",
-    keeps="exact",
-    gives=("distribution",),  # what a truncation before it leaves decides which token is the best after it
-    refuses=("masked_lm",),
+    exactness="exact",
+    provides=("distribution",),  # what a truncation before it leaves decides which token is the best after it
+    conflicts_with=("masked_lm",),
     paper="Keskar et al. 2019, arXiv 1909.05858, section 4.1",
 )
 class RepetitionPenalty:
@@ -39,7 +39,7 @@ class RepetitionPenalty:
         """It commutes with a constraint."""
         return True
 
-    def bind(self, run: Run) -> RepetitionPenalty:
+    def bind(self, run: BindContext) -> RepetitionPenalty:
         """Nothing to prepare."""
         return self
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from decodekit.core.bound import BindContext
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import NONE, Rows
 from decodekit.errors import CompositionError, OptionError
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.resampling import RETAINED
-from decodekit.roles import Proposal
-from decodekit.rows import NONE, Rows
+from decodekit.particles.resampling import RETAINED
+from decodekit.registry.declaration import plugin
 
 
 @plugin(
     role="proposer",
-    keeps="approximate",
-    needs=("particles", "weights"),
-    refuses=("awrs", "rejection", "greedy"),
+    exactness="approximate",
+    requires=("particles", "weights"),
+    conflicts_with=("awrs", "rejection", "greedy"),
     paper="Andrieu, Doucet, Holenstein 2010, section 4.3 (conditional SMC, the kernel of particle Gibbs)",
 )
 class Retained:
@@ -40,7 +40,7 @@ class Retained:
 
     text: str | tuple[int, ...]
 
-    def bind(self, run: Run) -> _Retained:
+    def bind(self, run: BindContext) -> _Retained:
         """The tokens of the text."""
         if not isinstance(self.text, str):
             if bad := [token for token in self.text if not 0 <= token < run.model.vocab]:

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from decodekit import lazy, noise, verify
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.roles import Choice, Constraint, Proposal
-from decodekit.rows import NONE, Rows
+from decodekit.core import noise, selection
+from decodekit.core.bound import BindContext
+from decodekit.core.protocols import Constraint, Proposal, Selection
+from decodekit.core.rows import NONE, Rows
+from decodekit.registry.declaration import plugin
+from decodekit.rejection import check_first
 
 
-@plugin(role="selector", keeps="approximate", paper="the limit of sampling as the temperature goes to 0")
+@plugin(role="selector", exactness="approximate", paper="the limit of sampling as the temperature goes to 0")
 class Greedy:
     """Take the most probable token, of equal ones the first; with a constraint, of those it allows.
 
@@ -24,15 +25,15 @@ class Greedy:
     only where several are refused; the trace then has no log-probability under the processed law (`logt`).
     """
 
-    def bind(self, run: Run) -> _Greedy:
+    def bind(self, run: BindContext) -> _Greedy:
         """Nothing to prepare."""
         return _Greedy()
 
 
 @plugin(
     role="selector",
-    keeps="exact",
-    gives=("randomness", "distribution"),
+    exactness="exact",
+    provides=("randomness", "distribution"),
     paper="arXiv 2408.07978 (drafter-invariant coupling by shared noise)",
 )
 class Sample:
@@ -49,28 +50,28 @@ class Sample:
     the same tokens as those of a mask, but the trace has no log-probability under the processed law (`logt`).
     """
 
-    def bind(self, run: Run) -> _Sample:
+    def bind(self, run: BindContext) -> _Sample:
         """Nothing to prepare."""
         return _Sample()
 
 
 @dataclass(frozen=True)
 class _Greedy:
-    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Choice:
+    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Selection:
         if constraint is None:  # then something is always allowed
             tokens = logits.argmax(-1)  # [R, K]
-            return Choice(tokens, verify.reached(tokens, ask), law=logits)
-        if lazy.prefers_checks(constraint, ask):
-            return lazy.choose(rows, ask, logits, constraint, noisy=False)
-        logits = verify.allowed(rows, ask, logits, constraint)  # [R, K, V]
+            return Selection(tokens, selection.reached(tokens, ask), law=logits)
+        if check_first.prefers_checks(constraint, ask):
+            return check_first.choose(rows, ask, logits, constraint, noisy=False)
+        logits = selection.allowed(rows, ask, logits, constraint)  # [R, K, V]
         best, tokens = logits.max(-1)  # [R, K]
-        return verify.chain(tokens.masked_fill(best == -torch.inf, NONE), ask, logits)
+        return selection.chain(tokens.masked_fill(best == -torch.inf, NONE), ask, logits)
 
 
 @dataclass(frozen=True)
 class _Sample:
-    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Choice:
-        if constraint is not None and lazy.prefers_checks(constraint, ask):
-            return lazy.choose(rows, ask, logits, constraint, noisy=True)
-        logits = verify.allowed(rows, ask, logits, constraint)  # [R, K, V]
-        return verify.chain(noise.argmax(logits, rows.stream, ask.at), ask, logits)
+    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Selection:
+        if constraint is not None and check_first.prefers_checks(constraint, ask):
+            return check_first.choose(rows, ask, logits, constraint, noisy=True)
+        logits = selection.allowed(rows, ask, logits, constraint)  # [R, K, V]
+        return selection.chain(noise.argmax(logits, rows.stream, ask.at), ask, logits)

@@ -7,23 +7,23 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from decodekit.cost import Cost
-from decodekit.drafting import Drafter
+from decodekit.core.bound import BindContext
+from decodekit.core.cost import Cost
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import Rows
 from decodekit.errors import CompositionError
-from decodekit.kit import Run
 from decodekit.models.exits import StagedReader
 from decodekit.models.forward import Forward
-from decodekit.pacing import Pace
-from decodekit.registry import plugin
-from decodekit.roles import Proposal
-from decodekit.rows import Rows
+from decodekit.registry.declaration import plugin
+from decodekit.speculation.draft_length import Pace
+from decodekit.speculation.drafting import Drafter
 
 
 @plugin(
     role=("proposer", "scorer"),
-    keeps="exact",
-    needs=("causal_lm", "hidden"),
-    gives=("guesses", "logq"),
+    exactness="exact",
+    requires=("causal_lm", "hidden"),
+    provides=("guesses", "logq"),
     paper="LayerSkip, arXiv 2404.16710, section 4.3 (self-speculative decoding with a shared cache)",
 )
 class SelfSpeculative:
@@ -52,7 +52,7 @@ class SelfSpeculative:
     sure: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     adapt: bool = False
 
-    def bind(self, run: Run) -> SelfDrafter:
+    def bind(self, run: BindContext) -> SelfDrafter:
         """One reader of the run's model for both roles."""
         stacked = getattr(run.model, "stacked", None)
         if stacked is None:
@@ -66,7 +66,7 @@ class SelfSpeculative:
 class SelfDrafter(StagedReader):
     """The bound proposer and scorer."""
 
-    def __init__(self, options: SelfSpeculative, run: Run, forward: Forward, cost: Cost, label: str) -> None:
+    def __init__(self, options: SelfSpeculative, run: BindContext, forward: Forward, cost: Cost, label: str) -> None:
         if options.exit >= forward.layers:
             raise CompositionError(
                 f"self_speculative: exit={options.exit} leaves nothing to check with, for {forward.name} has "
@@ -92,5 +92,5 @@ class _Lower:
         self._whole = whole
 
     def read(self, rows: Rows, at: Tensor, only: Tensor | None = None) -> Tensor:
-        """[R, K, V] logits after the exit; see :class:`decodekit.roles.Scorer`."""
+        """[R, K, V] logits after the exit; see :class:`decodekit.core.protocols.Scorer`."""
         return self._whole.logits(rows, at, only, 0, "draft")

@@ -10,27 +10,28 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit import noise, potentials, resampling
+from decodekit.core import noise
+from decodekit.core.bound import BindContext
+from decodekit.core.noise import Salt
+from decodekit.core.rows import NONE, Rows
 from decodekit.errors import CompositionError, OptionError
-from decodekit.kit import Run
-from decodekit.noise import Salt
-from decodekit.potentials import Potential
-from decodekit.registry import plugin
-from decodekit.resampling import Scheme, ancestors, offspring
-from decodekit.rows import NONE, Rows
-from decodekit.text import Codec
+from decodekit.particles import potentials, resampling
+from decodekit.particles.potentials import Potential
+from decodekit.particles.resampling import Scheme, ancestors, offspring
+from decodekit.registry.declaration import plugin
+from decodekit.text.codec import Codec
 
 _COUNT, _TWIST, _SEEN, _UNITS = "smc.resamplings", "smc.twist", "smc.judged", "smc.units"
 
 
 @plugin(
     role="population",
-    keeps="weighted",
-    needs=("weights",),
-    gives=("particles",),
+    exactness="weighted",
+    requires=("weights",),
+    provides=("particles",),
     paper="Del Moral, Doucet, Jasra 2006; for language models Lew et al. 2023, arXiv 2306.03081, algorithm 1",
 )
-class Smc:
+class SMC:
     """Each asked sample is a group of particles that share their luck in proportion to their weights.
 
     Where the effective sample size (sum w)^2 / sum w^2 of a group (finished and dead particles included) is below `ess`
@@ -79,7 +80,7 @@ class Smc:
                 f"smc(at={self.at!r}) is neither 'token', 'word', 'line' or 'end' nor a regular expression: {problem}"
             ) from problem
 
-    def bind(self, run: Run) -> _Smc:
+    def bind(self, run: BindContext) -> _Smc:
         """Reads the critic. Raises OptionError where it is no potential, CompositionError where there is no text."""
         if self.critic is None and self.at in ("token", "end"):
             return _Smc(self, None, None)
@@ -93,7 +94,7 @@ class Smc:
 
 class _Smc:
     def __init__(
-        self, options: Smc, critic: Potential | None, codec: Codec | None, unit: re.Pattern[str] | None = None
+        self, options: SMC, critic: Potential | None, codec: Codec | None, unit: re.Pattern[str] | None = None
     ) -> None:
         self._options, self._critic, self._codec, self._unit = options, critic, codec, unit
         self.width = options.particles

@@ -8,18 +8,18 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from decodekit.core.bound import BindContext
+from decodekit.core.rows import NONE, Rows
 from decodekit.errors import CompositionError, ModelError
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.rows import NONE, Rows
+from decodekit.registry.declaration import plugin
 
 _COLUMN = "soft_masks.mixture"
 
 
 @plugin(
     role="scorer",
-    keeps="approximate",
-    needs=("masked_lm", "embeddings"),
+    exactness="approximate",
+    requires=("masked_lm", "embeddings"),
     paper="Ma et al. 2025 (dInfer), arXiv 2510.08666, iteration smoothing; mixtures: PonderingLM, arXiv 2505.20674",
 )
 class SoftMasks:
@@ -43,7 +43,7 @@ class SoftMasks:
     steps: Annotated[int, Field(ge=0)] = 0
     top_k: Annotated[int, Field(ge=1)] | None = None
 
-    def bind(self, run: Run) -> Softened:
+    def bind(self, run: BindContext) -> Softened:
         """Look the embeddings up; runs no model."""
         hf = getattr(run.model, "hf", None)
         if hf is None or run.model.mask is None:
@@ -57,7 +57,7 @@ class SoftMasks:
 class Softened:
     """The bound scorer. The mixtures of the last round are a column of the rows, so they follow them."""
 
-    def __init__(self, options: SoftMasks, run: Run, hf: Any) -> None:
+    def __init__(self, options: SoftMasks, run: BindContext, hf: Any) -> None:
         self._o, self._hf, self._mask = options, hf, int(run.model.mask or 0)
         self._table = hf.get_input_embeddings()
         self._limit, self._run = run.model.context, run
@@ -66,7 +66,7 @@ class Softened:
         self._size = sum(p.numel() for p in hf.parameters()) - self._table.weight.numel()
 
     def read(self, rows: Rows, at: Tensor, only: Tensor | None = None) -> Tensor:
-        """[R, K, V]; see :class:`decodekit.roles.Scorer`.
+        """[R, K, V]; see :class:`decodekit.core.protocols.Scorer`.
 
         Raises:
             ModelError: a canvas is longer than the model's context.

@@ -6,17 +6,17 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from decodekit.drafting import Drafter, opened
-from decodekit.kit import Run
-from decodekit.pacing import Pace, cost_ratio
-from decodekit.registry import plugin
+from decodekit.core.bound import BindContext
+from decodekit.registry.declaration import plugin
+from decodekit.speculation.draft_length import Pace, cost_ratio
+from decodekit.speculation.drafting import Drafter, opened
 
 
 @plugin(
     role="proposer",
-    keeps="exact",
-    needs=("causal_lm",),
-    gives=("guesses", "logq"),
+    exactness="exact",
+    requires=("causal_lm",),
+    provides=("guesses", "logq"),
     paper="Leviathan et al. 2023, arXiv 2211.17192; shared noise: Daliri et al. 2024, arXiv 2408.07978",
 )
 class Speculative:
@@ -46,7 +46,7 @@ class Speculative:
     adapt: bool = False
     cost: Annotated[float, Field(ge=0.0)] | None = None
 
-    def bind(self, run: Run) -> Drafter:
+    def bind(self, run: BindContext) -> Drafter:
         """Open the draft model and compare vocabularies; runs neither model."""
         draft = opened(run, self.draft, self.scorer, "speculative", ", or translated(draft), which goes through text")
         pace = None

@@ -6,22 +6,22 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from decodekit.corpus import Automaton, Reading, automaton
+from decodekit.core.bound import BindContext
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import Rows
 from decodekit.errors import OptionError
-from decodekit.guessing import certain, standing
-from decodekit.kit import Run
-from decodekit.lookup import earlier
-from decodekit.pacing import Pace
-from decodekit.registry import plugin
-from decodekit.roles import Proposal
-from decodekit.rows import Rows
+from decodekit.registry.declaration import plugin
+from decodekit.speculation.draft_length import Pace
+from decodekit.speculation.lookup import earlier
+from decodekit.speculation.model_free import certain, standing
+from decodekit.speculation.suffix_automaton import Automaton, Reading, automaton
 
 
 @plugin(
     role="proposer",
-    keeps="exact",
-    needs=("causal_lm",),
-    gives=("guesses", "logq", "certain"),
+    exactness="exact",
+    requires=("causal_lm",),
+    provides=("guesses", "logq", "certain"),
     paper="Oliaro et al. 2024 (SuffixDecoding), arXiv 2411.04975; the score of a continuation is its share of places",
 )
 class Suffix:
@@ -56,7 +56,7 @@ class Suffix:
         if self.least > self.most:
             raise OptionError(f"suffix(least={self.least}, most={self.most}): give least <= most")
 
-    def bind(self, run: Run) -> Matches:
+    def bind(self, run: BindContext) -> Matches:
         """Read the corpus and build its automaton."""
         return Matches(run, self, None if self.corpus is None else automaton(self.corpus, run.model, "suffix"))
 
@@ -64,7 +64,7 @@ class Suffix:
 class Matches:
     """The bound proposer."""
 
-    def __init__(self, run: Run, options: Suffix, automaton: Automaton | None) -> None:
+    def __init__(self, run: BindContext, options: Suffix, automaton: Automaton | None) -> None:
         self._run, self._options, self._automaton = run, options, automaton
         self._reading = None if automaton is None else Reading(automaton)
         self._pace = Pace(options.k, 0.02) if options.adapt else None

@@ -7,14 +7,14 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
+from decodekit.core.bound import BindContext
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import Rows
 from decodekit.errors import OptionError
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.roles import Proposal
-from decodekit.rows import Rows
+from decodekit.registry.declaration import plugin
 
 
-@plugin(role="warper", keeps="exact", needs=("distribution",), paper="Ackley, Hinton, Sejnowski 1985")
+@plugin(role="warper", exactness="exact", requires=("distribution",), paper="Ackley, Hinton, Sejnowski 1985")
 class Temperature:
     """Divide the logits by `value`: p(x)^(1/value), renormalised. Below 1 sharper, above 1 flatter.
 
@@ -40,7 +40,7 @@ class Temperature:
         """It commutes with a constraint."""
         return True
 
-    def bind(self, run: Run) -> Temperature:
+    def bind(self, run: BindContext) -> Temperature:
         """Nothing to prepare."""
         return self
 

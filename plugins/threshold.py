@@ -7,18 +7,18 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from decodekit import bits
-from decodekit.about import without
-from decodekit.canvas import Filler, Pick, View
-from decodekit.kit import Run
-from decodekit.registry import plugin
+from decodekit.core.bound import BindContext
+from decodekit.diffusion import information
+from decodekit.diffusion.canvas import Filler, Pick, View
+from decodekit.registry.declaration import plugin
+from decodekit.registry.metadata import without
 
 
 @plugin(
     role=("proposer", "selector"),
-    keeps="approximate",
-    needs=("masked_lm",),
-    gives=("weights", "randomness", "distribution"),
+    exactness="approximate",
+    requires=("masked_lm",),
+    provides=("weights", "randomness", "distribution"),
     paper="Wu et al. 2025 (Fast-dLLM), arXiv 2505.22618, section 3.3",
 )
 class Threshold:
@@ -48,7 +48,7 @@ class Threshold:
         if not self.sample:
             without(self, "weights", "randomness")
 
-    def bind(self, run: Run) -> Sure:
+    def bind(self, run: BindContext) -> Sure:
         """Remember the ids that matter; runs no model."""
         return Sure(self, run)
 
@@ -61,7 +61,7 @@ def drawing() -> Threshold:
 class Sure(Filler):
     """The rule: sure enough, or best."""
 
-    def __init__(self, options: Threshold, run: Run) -> None:
+    def __init__(self, options: Threshold, run: BindContext) -> None:
         super().__init__(run, "threshold", block=options.block, window=options.window, sample=options.sample)
         self._tau = options.tau
 
@@ -69,4 +69,4 @@ class Sure(Filler):
         """Commit what is sure enough, and the best cell of each row."""
         sure = (view.top >= self._tau) & view.scope
         why = torch.where(sure, 1, 3)
-        return Pick(sure | view.best, why, cap=bits.threshold_cap(sure.sum(1), self._tau))
+        return Pick(sure | view.best, why, cap=information.threshold_cap(sure.sum(1), self._tau))

@@ -9,17 +9,20 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.roles import Proposal
-from decodekit.rows import Rows
-from decodekit.warping import Within
+from decodekit.core.bound import BindContext
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import Rows
+from decodekit.core.warping import Within
+from decodekit.registry.declaration import plugin
 
 _CAP: Final = 100  # candidates of transformers' rule
 
 
 @plugin(
-    role="warper", keeps="exact", needs=("distribution",), paper="Top-H, arXiv 2509.02510, Algorithm 1 (ECMM, greedy)"
+    role="warper",
+    exactness="exact",
+    requires=("distribution",),
+    paper="Top-H, arXiv 2509.02510, Algorithm 1 (ECMM, greedy)",
 )
 class TopH:
     """Keep the longest run S of most probable tokens with H(q_S) <= alpha H(p), q_S being p restricted to S.
@@ -43,7 +46,7 @@ class TopH:
     mode: Literal["paper", "hf"] = "paper"
     within: Within = "constraint"
 
-    def bind(self, run: Run) -> BoundTopH:
+    def bind(self, run: BindContext) -> BoundTopH:
         """Nothing to prepare."""
         return BoundTopH(self.alpha, self.mode, self.within == "model")
 

@@ -8,17 +8,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.roles import Proposal
-from decodekit.rows import Rows
-from decodekit.warping import Within
+from decodekit.core.bound import BindContext
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import Rows
+from decodekit.core.warping import Within
+from decodekit.registry.declaration import plugin
 
 
 @plugin(
     role="warper",
-    keeps="exact",
-    needs=("distribution",),
+    exactness="exact",
+    requires=("distribution",),
     paper="Fan, Lewis, Dauphin 2018, arXiv 1805.04833, section 5.2",
 )
 class TopK:
@@ -40,7 +40,7 @@ class TopK:
         """Whether it acts before the constraint."""
         return self.within == "model"
 
-    def bind(self, run: Run) -> TopK:
+    def bind(self, run: BindContext) -> TopK:
         """Nothing to prepare."""
         return self
 

@@ -8,15 +8,18 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.roles import Proposal
-from decodekit.rows import Rows
-from decodekit.warping import Within
+from decodekit.core.bound import BindContext
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import Rows
+from decodekit.core.warping import Within
+from decodekit.registry.declaration import plugin
 
 
 @plugin(
-    role="warper", keeps="exact", needs=("distribution",), paper="Holtzman et al. 2020, arXiv 1904.09751, section 3.1"
+    role="warper",
+    exactness="exact",
+    requires=("distribution",),
+    paper="Holtzman et al. 2020, arXiv 1904.09751, section 3.1",
 )
 class TopP:
     """Keep the smallest set of most probable tokens whose mass is at least `p` (the nucleus).
@@ -38,7 +41,7 @@ class TopP:
         """Whether it acts before the constraint."""
         return self.within == "model"
 
-    def bind(self, run: Run) -> TopP:
+    def bind(self, run: BindContext) -> TopP:
         """Nothing to prepare."""
         return self
 

@@ -6,18 +6,18 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from decodekit.core.bound import BindContext
 from decodekit.errors import CompositionError
-from decodekit.kit import Run
-from decodekit.pacing import Pace, cost_ratio
-from decodekit.registry import plugin
-from decodekit.translating import Translator
+from decodekit.registry.declaration import plugin
+from decodekit.speculation.cross_tokenizer import Translator
+from decodekit.speculation.draft_length import Pace, cost_ratio
 
 
 @plugin(
     role="proposer",
-    keeps="exact",
-    needs=("causal_lm",),
-    gives=("guesses", "logq", "certain"),
+    exactness="exact",
+    requires=("causal_lm",),
+    provides=("guesses", "logq", "certain"),
     paper="Timor et al. 2025 (speculative decoding for heterogeneous vocabularies), arXiv 2502.05202, algorithm 2",
 )
 class Translated:
@@ -41,10 +41,10 @@ class Translated:
     k: Annotated[int, Field(ge=1)] = 6
     adapt: bool = False
 
-    def bind(self, run: Run) -> Translator:
+    def bind(self, run: BindContext) -> Translator:
         """Open the draft model; runs neither model."""
         draft = run.open(self.draft)
-        if "causal_lm" not in draft.gives:
+        if "causal_lm" not in draft.provides:
             raise CompositionError(
                 f"translated: the draft {draft.name!r} is not a causal language model; choose one that is"
             )

@@ -7,20 +7,20 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from decodekit.drafting import opened
+from decodekit.core.bound import BindContext
 from decodekit.errors import OptionError
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.tree_drafting import Shape, TreeDrafter
+from decodekit.registry.declaration import plugin
+from decodekit.speculation.drafting import opened
+from decodekit.speculation.tree_drafting import Shape, TreeDrafter
 
 MOST = 256
 
 
 @plugin(
     role="proposer",
-    keeps="exact",
-    needs=("causal_lm",),
-    gives=("guesses", "logq"),
+    exactness="exact",
+    requires=("causal_lm",),
+    provides=("guesses", "logq"),
     paper="SpecInfer, arXiv 2305.09781, section 4 (tree attention); EAGLE-2, arXiv 2406.16858, section 4",
 )
 class Tree:
@@ -55,7 +55,7 @@ class Tree:
         if self.branch is not None and not 0 < size(self.branch) <= MOST:
             raise OptionError(f"tree(branch={list(self.branch)}) has {size(self.branch)} nodes; give 1 to {MOST}")
 
-    def bind(self, run: Run) -> TreeDrafter:
+    def bind(self, run: BindContext) -> TreeDrafter:
         """Open the draft model and compare vocabularies; runs neither model."""
         shape = Shape(self.branch, self.width, self.depth, self.nodes)
         return TreeDrafter(run, opened(run, self.draft, self.scorer, "tree"), shape)

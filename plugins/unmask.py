@@ -8,22 +8,23 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from decodekit import noise
-from decodekit.about import without
-from decodekit.canvas import FAR, Filler, Pick, View, first
+from decodekit.core import noise
+from decodekit.core.bound import BindContext
+from decodekit.core.cells import FAR
+from decodekit.core.rows import Rows
+from decodekit.diffusion.canvas import Filler, Pick, View, first
 from decodekit.errors import CompositionError
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.rows import Rows
+from decodekit.registry.declaration import plugin
+from decodekit.registry.metadata import without
 
 Order = Literal["confidence", "random", "margin", "entropy"]
 
 
 @plugin(
     role=("proposer", "selector"),
-    keeps="approximate",
-    needs=("masked_lm",),
-    gives=("weights", "randomness", "distribution"),
+    exactness="approximate",
+    requires=("masked_lm",),
+    provides=("weights", "randomness", "distribution"),
     paper="Nie et al. 2025 (LLaDA), arXiv 2502.09992, section 2.4 and algorithm 5; margin: Kim et al. 2025, 2502.06768",
 )
 class Unmask:
@@ -65,7 +66,7 @@ class Unmask:
             without(self, "weights", *(() if by_chance else ("randomness",)))
         return self
 
-    def bind(self, run: Run) -> Scheduled:
+    def bind(self, run: BindContext) -> Scheduled:
         """Remember the ids that matter; runs no model."""
         return Scheduled(self, run)
 
@@ -78,7 +79,7 @@ def _weighs(options: Unmask) -> bool:
 class Scheduled(Filler):
     """The rule: so many a round, best first."""
 
-    def __init__(self, options: Unmask, run: Run) -> None:
+    def __init__(self, options: Unmask, run: BindContext) -> None:
         super().__init__(run, "unmask", block=options.block, sample=options.sample)
         self._options = options
         self.weighs = _weighs(options)

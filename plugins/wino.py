@@ -8,23 +8,23 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit.about import without
-from decodekit.canvas import Filler, Pick, View, first
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.rereading import Reread, reread
-from decodekit.roles import Proposal
-from decodekit.rows import NONE, Rows
+from decodekit.core.bound import BindContext
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import NONE, Rows
+from decodekit.diffusion.canvas import Filler, Pick, View, first
+from decodekit.diffusion.check_cells import Reread, reread
+from decodekit.registry.declaration import plugin
+from decodekit.registry.metadata import without
 
 _LEAST, _MOST, _SHARE, _FIRST = 5, 20, 0.7, 30  # of what is accepted in a round: the authors' constants
 
 
 @plugin(
     role=("proposer", "selector"),
-    keeps="approximate",
-    needs=("masked_lm",),
-    gives=("randomness", "distribution"),
-    refuses=("scorer",),
+    exactness="approximate",
+    requires=("masked_lm",),
+    provides=("randomness", "distribution"),
+    conflicts_with=("scorer",),
     paper="Hong et al. 2025 (WINO), arXiv 2507.18578, section 3.2 and the authors' code",
 )
 class Wino:
@@ -55,7 +55,7 @@ class Wino:
         if not self.sample:
             without(self, "randomness")
 
-    def bind(self, run: Run) -> Checked:
+    def bind(self, run: BindContext) -> Checked:
         """A reader of its own, for committed cells are read in a way that no scorer offers; runs no model."""
         return Checked(self, run)
 
@@ -65,7 +65,7 @@ class Checked(Filler):
 
     weighs = False
 
-    def __init__(self, options: Wino, run: Run) -> None:
+    def __init__(self, options: Wino, run: BindContext) -> None:
         super().__init__(run, "wino", block=options.block, sample=options.sample)
         self._options = options
         self._reader: Any = run.model.reader(run.cost, run.label)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+pytest_plugins = ["tests.tiny"]
 torch.set_num_threads(1)
 settings.register_profile("decodekit", deadline=None, derandomize=True, database=None)
 settings.load_profile("decodekit")

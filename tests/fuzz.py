@@ -17,13 +17,13 @@ import atheris
 
 with atheris.instrument_imports(include=["decodekit.constraints", "lark"]):
     import decodekit as dk
-    import decodekit.constraints.cfg
-    import decodekit.constraints.engines.automaton
-    import decodekit.constraints.engines.lark_masks
-    import decodekit.constraints.json_schema
-    import decodekit.constraints.pattern
-    import decodekit.constraints.regex
-    import decodekit.constraints.schemas.compile
+    import decodekit.constraints.automata.automaton
+    import decodekit.constraints.automata.patterns
+    import decodekit.constraints.json_schema.compile
+    import decodekit.constraints.json_schema.constraint
+    import decodekit.constraints.kinds.regex
+    import decodekit.constraints.lark.constraint
+    import decodekit.constraints.lark.masks
     from tests.constraints.test_fuzz import tried
 
 PIECES = {

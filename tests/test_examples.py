@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from decodekit.demo import demo
+from decodekit.cli.demo.blocks import demo
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 SHOWS = {

@@ -32,5 +32,8 @@ def check(arguments: list[str], at_least: int) -> bool:
 
 if __name__ == "__main__":
     package = check(["-p", "decodekit"], count("decodekit", "plugins", "constraints"))
-    rest = check(["--explicit-package-bases", "tests", "perf", "examples"], count("tests", "perf", "examples"))
+    rest = check(
+        ["--explicit-package-bases", "tests", "perf", "examples", "training"],
+        count("tests", "perf", "examples", "training"),
+    )
     sys.exit(not (package and rest))

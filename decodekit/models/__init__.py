@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""Models as scorers of rows: causal and masked language models over Hugging Face, their caches, loading."""

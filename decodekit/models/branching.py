@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from decodekit.core.protocols import Nodes
+from decodekit.core.rows import NONE, Rows
+from decodekit.core.trees import ancestors
 from decodekit.models.causal import SHARE, CausalReader, Need
-from decodekit.roles import Nodes
-from decodekit.rows import NONE, Rows
-from decodekit.trees import ancestors
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class _Aim:
 
 
 class BranchingReader(CausalReader):
-    """A causal reader that also reads trees (:func:`decodekit.trees.read`)."""
+    """A causal reader that also reads trees (:func:`decodekit.core.trees.read`)."""
 
     _held: Nodes | None = None  # nodes in the cache; row by row as the rows stood when they last moved
     _aim: _Aim | None = None
@@ -40,7 +40,7 @@ class BranchingReader(CausalReader):
         return self._forward.branches
 
     def read_tree(self, rows: Rows, nodes: Nodes, since: int = 0, only: Tensor | None = None) -> Tensor:
-        """[R, M, V] laws from place `since` on; see :func:`decodekit.trees.read`.
+        """[R, M, V] laws from place `since` on; see :func:`decodekit.core.trees.read`.
 
         Raises:
             ModelError: a node lies beyond the model's context.

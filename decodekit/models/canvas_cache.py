@@ -13,19 +13,19 @@ from typing import Final, Literal
 import torch
 from torch import Tensor
 
-from decodekit.cost import Cost
+from decodekit.core.cost import Cost
+from decodekit.core.rows import NONE, Rows
 from decodekit.errors import ModelError
-from decodekit.models.full import Full
-from decodekit.models.places import Places
+from decodekit.models.cache_rows import Places
+from decodekit.models.full_attention import Full
 from decodekit.models.slab import Slabs
-from decodekit.rows import NONE, Rows
 
 Kind = Literal["prefix", "dual", "block"]
 _EMPTY: Final = (0, 0)
 
 
 class CanvasReader:
-    """A scorer (:class:`decodekit.roles.Scorer`) that follows the rows by itself.
+    """A scorer (:class:`decodekit.core.protocols.Scorer`) that follows the rows by itself.
 
     kind: see the module. refresh: read the whole canvas again after so many rounds of a block; None for never.
     audit: read every round without the cache as well, and tell the trace by how much it differs: `cache.kl`, the mean
@@ -53,7 +53,7 @@ class CanvasReader:
         self._age: Tensor  # [R] rounds since the whole canvas was read
 
     def read(self, rows: Rows, at: Tensor, only: Tensor | None = None) -> Tensor:
-        """[R, K, V]; see :class:`decodekit.roles.Scorer`.
+        """[R, K, V]; see :class:`decodekit.core.protocols.Scorer`.
 
         Raises:
             ModelError: a canvas is longer than the model's context.

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from decodekit.cost import Cost
+from decodekit.core.cost import Cost
+from decodekit.core.rows import NONE, Rows
 from decodekit.errors import ModelError
-from decodekit.models.cached import CachedReader
+from decodekit.models.cache_rows import Places
+from decodekit.models.cached_scorer import CachedReader
 from decodekit.models.forward import Forward
-from decodekit.models.places import Places
 from decodekit.models.slab import Slabs
-from decodekit.rows import NONE, Rows
 
 SHARE = 4  # rows that must read the same text from here on read it once, if it is at least so long
 

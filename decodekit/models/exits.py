@@ -15,12 +15,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from decodekit.cost import Cost
+from decodekit.core.cost import Cost
+from decodekit.core.rows import NONE, Rows
 from decodekit.models.causal import SHARE, CausalReader, Need
 from decodekit.models.forward import Forward
 from decodekit.models.slab import Slabs
 from decodekit.models.stack import Stack
-from decodekit.rows import NONE, Rows
 
 
 class Stages(Slabs):

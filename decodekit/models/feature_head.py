@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRotaryEmbedding
 
-from decodekit.cost import Cost
+from decodekit.core.cost import Cost
+from decodekit.core.rows import Rows
 from decodekit.errors import ModelError
 from decodekit.models.causal import CausalReader, Need
 from decodekit.models.forward import Forward
-from decodekit.rows import Rows
 
 FILE: Final = "head.safetensors"
 STATES, READ = "feature_head.states", "feature_head.read"

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from decodekit.cost import ModelCost
+from decodekit.core.cost import ModelCost
 from decodekit.models.masks import Masks
 from decodekit.models.slab import Slabs
 

@@ -16,11 +16,11 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.utils import logging
 
-import decodekit.models.grid  # noqa: F401  # tells transformers of the architecture
-from decodekit.codebook import Codebook, codebook_beside
+import decodekit.models.grid_llama  # noqa: F401  # tells transformers of the architecture
+from decodekit import zoo
 from decodekit.errors import ModelError, UnknownModel
-from decodekit.models import zoo
-from decodekit.models.full import DIFFUSION, Full, foreign, from_foreign
+from decodekit.models.codebook import Codebook, codebook_beside
+from decodekit.models.full_attention import DIFFUSION, Full, foreign, from_foreign
 from decodekit.models.masks import KNOWN, refuse, settle_attention
 from decodekit.models.model import CacheKind, HFModel
 from decodekit.models.probe import fitting_cache
@@ -67,7 +67,7 @@ def load(
         if device is not None:
             hf = hf.to(device)
         return _wrap(hf, found, name, cache, codebook_beside(_source(name)))
-    if hasattr(model, "reader") and hasattr(model, "gives"):
+    if hasattr(model, "reader") and hasattr(model, "provides"):
         return model
     if not isinstance(model, torch.nn.Module) or not hasattr(model, "config"):
         raise UnknownModel(

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from decodekit.cost import Cost
+from decodekit.core.cost import Cost
+from decodekit.core.rows import NONE, Rows
 from decodekit.errors import ModelError
-from decodekit.models.full import Full
-from decodekit.rereading import leave_one_out
-from decodekit.rows import NONE, Rows
+from decodekit.models.full_attention import Full
+from decodekit.models.leave_one_out import leave_one_out
 
 
 class MaskedReader:
@@ -29,7 +29,7 @@ class MaskedReader:
         self._size = sum(p.numel() for p in model.parameters()) - model.get_input_embeddings().weight.numel()
 
     def read(self, rows: Rows, at: Tensor, only: Tensor | None = None) -> Tensor:
-        """[R, K, V]; see :class:`decodekit.roles.Scorer`. The mask token itself is never predicted.
+        """[R, K, V]; see :class:`decodekit.core.protocols.Scorer`. The mask token itself is never predicted.
 
         Raises:
             ModelError: a canvas is longer than the model's context.

@@ -1,4 +1,4 @@
-"""A loaded Hugging Face model as plugins see it (:class:`decodekit.kit.Model`)."""
+"""A loaded Hugging Face model as plugins see it (:class:`decodekit.core.bound.Model`)."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import Any, Literal, Protocol
 
 import torch
 
-from decodekit.codebook import Codebook
-from decodekit.cost import Cost
+from decodekit.core.cost import Cost
+from decodekit.core.protocols import Scorer
 from decodekit.errors import ModelError
+from decodekit.models import hidden_states
+from decodekit.models.append_only_cache import HolesReader
 from decodekit.models.branching import BranchingReader
+from decodekit.models.codebook import Codebook
 from decodekit.models.forward import Forward
-from decodekit.models.holes import HolesReader
 from decodekit.models.masked import MaskedReader
 from decodekit.models.plain import PlainReader
 from decodekit.models.stack import family_of
-from decodekit.roles import Scorer
 
 CacheKind = Literal["slab", "holes", "none"]
 
@@ -58,10 +59,10 @@ class HFModel:
         self.hf, self.tokenizer, self.name = hf, tokenizer, name
         self.context, self.eos, self.mask, self.cache = context, eos, mask, cache
         kind = "masked_lm" if masked else "causal_lm"
-        self.gives = frozenset({kind, "embeddings"} if masked else {kind, "embeddings", "hidden"})
+        self.provides = frozenset({kind, "embeddings"} if masked else {kind, "embeddings", "hidden"})
         self.codebook = codebook
         if codebook is not None:
-            self.gives |= {"codebook"}
+            self.provides |= {"codebook"}
         self._masked = masked
         self.block: int | None = getattr(hf, "block", None)
         self._forward = None if masked else Forward(hf, name, context)
@@ -95,6 +96,14 @@ class HFModel:
         cost.names[label] = self.name
         made = forward(self.hf, self.name, self.context)
         return BranchingReader(made, cost, label) if self.cache == "slab" else PlainReader(made, cost, label)
+
+    def hidden_scorer(self, cost: Cost, label: str) -> Scorer:
+        """A scorer that also records the last hidden states, for the trace.
+
+        Raises:
+            CompositionError: the model does not give them.
+        """
+        return hidden_states.reader_of(self, cost, label)
 
     def stacked(self, reader: ReaderOf, cost: Cost, label: str) -> Scorer:
         """A reader that runs layers apart: `reader(forward, cost, label)` over our own cache.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from decodekit.cost import Cost
+from decodekit.core.cost import Cost
+from decodekit.core.rows import NONE, Rows
 from decodekit.models.forward import Forward
-from decodekit.rows import NONE, Rows
 
 
 class PlainReader:
@@ -20,7 +20,7 @@ class PlainReader:
         self._forward, self._cost, self._label = forward, cost, label
 
     def read(self, rows: Rows, at: Tensor, only: Tensor | None = None) -> Tensor:
-        """[R, K, V]; see :class:`decodekit.roles.Scorer`."""
+        """[R, K, V]; see :class:`decodekit.core.protocols.Scorer`."""
         out = torch.zeros(*at.shape, self._forward.vocab, dtype=self._forward.out, device=rows.device)
         cost = self._cost.model(self._label)
         for r in range(len(rows)):

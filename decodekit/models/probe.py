@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from decodekit.cost import Cost
+from decodekit.core.cost import Cost
+from decodekit.core.rows import Rows
 from decodekit.errors import DecodekitError, ModelError
+from decodekit.models.append_only_cache import HolesReader
 from decodekit.models.causal import CausalReader
 from decodekit.models.forward import Forward
-from decodekit.models.holes import HolesReader
-from decodekit.rows import Rows
 
 _LENGTHS = (13, 7)
 

@@ -8,16 +8,16 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from decodekit import trees
-from decodekit.roles import Nodes, Scorer
-from decodekit.rows import NONE, Rows
+from decodekit.core import trees
+from decodekit.core.protocols import Nodes, Scorer
+from decodekit.core.rows import NONE, Rows
 
 Exchange = Callable[[list[int]], Sequence[int]]
 """A row's own prompt -> what is read instead; both token ids."""
 
 
 class Prompted:
-    """A scorer that reads another prompt instead of each row's own (:class:`decodekit.roles.Scorer`).
+    """A scorer that reads another prompt instead of each row's own (:class:`decodekit.core.protocols.Scorer`).
 
     Wraps a reader of any kind; its caches follow the rows as they always do.
 
@@ -41,7 +41,7 @@ class Prompted:
         return bool(getattr(self._reader, "reads_trees", False))
 
     def read_tree(self, rows: Rows, nodes: Nodes, since: int = 0, only: Tensor | None = None) -> Tensor:
-        """[R, M, V] laws of a tree, with the prompt exchanged; see :func:`decodekit.trees.read`."""
+        """[R, M, V] laws of a tree, with the prompt exchanged; see :func:`decodekit.core.trees.read`."""
         view = self._view(rows)
         base = torch.where(nodes.base == NONE, NONE, nodes.base + view.start - rows.start)
         return trees.read(self._reader, view, replace(nodes, base=base), since, only)

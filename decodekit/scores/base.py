@@ -15,11 +15,11 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from decodekit.about import About
 from decodekit.errors import DecodekitError
+from decodekit.registry.metadata import PluginInfo
 from decodekit.scores.needs import Needs
 from decodekit.scores.tools import Tools
-from decodekit.trace import Trace
+from decodekit.trace.trace import Trace
 
 Floats = npt.NDArray[np.float64]
 
@@ -32,7 +32,7 @@ class ScoreError(DecodekitError):
 class Score(Protocol):
     """What all scores have. rising: whether more of it means more uncertainty."""
 
-    about: ClassVar[About]
+    about: ClassVar[PluginInfo]
     rising: ClassVar[bool]
 
     def needs(self) -> Needs:

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from decodekit.errors import DecodekitError, OptionError
-from decodekit.results import Result
+from decodekit.run.results import Result
 from decodekit.scores.base import Floats, OfResults, OfSamples, OfText, Samples, ScoreError, Text
 from decodekit.scores.folds import Fold, folded
 from decodekit.scores.plan import scores_of
 from decodekit.scores.tools import Tools
-from decodekit.trace import Trace
+from decodekit.trace.trace import Trace
 
 
 class Scores(dict[str, float]):

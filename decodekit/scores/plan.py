@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from decodekit.about import SCORE, about_of, form
 from decodekit.errors import SpecError
-from decodekit.options import Options
+from decodekit.registry.metadata import SCORE, form, info_of
+from decodekit.registry.spec import parse_score
+from decodekit.run.options import Options
 from decodekit.scores.base import Score, ScoreError
 from decodekit.scores.needs import union
-from decodekit.spec import parse_score
 
 
 def scores_of(given: Any) -> dict[str, Any]:
@@ -20,10 +20,10 @@ def scores_of(given: Any) -> dict[str, Any]:
     Raises:
         SpecError, UnknownPlugin, OptionError: a name or an option that does not exist.
     """
-    several: Sequence[Any] = [given] if isinstance(given, str) or about_of(given) else list(given)
+    several: Sequence[Any] = [given] if isinstance(given, str) or info_of(given) else list(given)
     made = [parse_score(one) if isinstance(one, str) else one for one in several]
     for one in made:
-        about = about_of(one)
+        about = info_of(one)
         if about is None or about.roles != (SCORE,) or isinstance(one, type) or not isinstance(one, Score):
             raise SpecError(f"{form(one)} is no score; give a spec such as 'epr(k=10)', or a registered score plugin")
     return {form(one): one for one in made}

@@ -28,13 +28,13 @@ def _role(role: str) -> Applies:
     return lambda s: s.has(role)
 
 
-def _keeps(keeps: str, *roles: str) -> Applies:
-    return lambda s: s.about.keeps == keeps and s.causal and any(s.has(role) for role in roles)
+def _keeps(exactness: str, *roles: str) -> Applies:
+    return lambda s: s.about.exactness == exactness and s.causal and any(s.has(role) for role in roles)
 
 
 def _exact_law(s: Subject) -> bool:
     """Whose own texts have the law: a selector, or a population that is exact."""
-    return s.about.keeps == "exact" and s.causal and (s.has("selector") or s.has("warper") or s.has("population"))
+    return s.about.exactness == "exact" and s.causal and (s.has("selector") or s.has("warper") or s.has("population"))
 
 
 CHECKS: tuple[tuple[Callable[[Subject], None], Applies], ...] = (
@@ -100,7 +100,7 @@ def checks_for(instance: Any, *, expected_failures: Mapping[str, str] | None = N
     """The checks that apply to a plugin instance, for `pytest.mark.parametrize("check", ..., ids=str)`.
 
     Args:
-        instance: an instance of a class decorated with :func:`decodekit.registry.plugin`.
+        instance: an instance of a class decorated with :func:`decodekit.registry.declaration.plugin`.
         expected_failures: check name -> why it fails.
         context: see :func:`check_plugin`.
 
@@ -128,7 +128,7 @@ def check_plugin(instance: Any, *, expected_failures: Mapping[str, str] | None =
     Statistical checks have fixed seeds and raise a false alarm once in a million.
 
     Args:
-        instance: an instance of a class decorated with :func:`decodekit.registry.plugin`.
+        instance: an instance of a class decorated with :func:`decodekit.registry.declaration.plugin`.
         expected_failures: check name -> why it fails; such a check must fail.
         context: what it is tested with. `model` (default: a :class:`TableModel`, masked if the plugin needs that),
             `partners` (other parts of the strategy), `constraint`, `prompts` and `most` (ragged requests of token ids

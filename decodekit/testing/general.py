@@ -8,13 +8,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from decodekit import registry
-from decodekit.cost import Cost
+from decodekit.core.bound import Model
+from decodekit.core.cost import Cost
+from decodekit.core.protocols import Round, Scorer
+from decodekit.core.rows import NONE, Retired, Rows
 from decodekit.errors import CompositionError, DecodekitError
-from decodekit.kit import Model
-from decodekit.roles import Round, Scorer
-from decodekit.rows import NONE, Retired, Rows
-from decodekit.spec import Strategy, parse
+from decodekit.registry import discovery
+from decodekit.registry.spec import Strategy, parse
 from decodekit.testing.harness import kit_for
 from decodekit.testing.reference import Stay
 from decodekit.testing.subject import Subject, demand
@@ -51,7 +51,7 @@ def spec_round_trip(s: Subject) -> None:
     strategy = Strategy((s.plugin,))
     text = str(strategy)
     demand(text.startswith(s.about.name), f"the spec {text!r} does not begin with the name {s.about.name!r}")
-    if s.about.name not in registry.names() or registry.load(s.about.name) is not type(s.plugin):
+    if s.about.name not in discovery.names() or discovery.load(s.about.name) is not type(s.plugin):
         return
     if "<" not in text:
         demand(parse(text) == strategy, f"the spec {text!r} is not read back as the same strategy")
@@ -163,7 +163,7 @@ def canvas_is_filled(s: Subject) -> None:
 
 def refusals_are_kept(s: Subject) -> None:
     """What the plugin declares to refuse is refused by composition."""
-    if "constraint" in s.about.refuses:
+    if "constraint" in s.about.conflicts_with:
         try:
             kit_for(s.parts(), s.model, constraint=s.constraint)
         except CompositionError:

@@ -8,14 +8,14 @@ from typing import Any, cast
 
 import torch
 
-from decodekit.compose import bind, compose
-from decodekit.cost import Cost
-from decodekit.kit import Kit, Model, Run
-from decodekit.loop import decode
-from decodekit.noise import streams
-from decodekit.roles import Observer
-from decodekit.rows import Retired, Rows
-from decodekit.stops import EndOfText, Length
+from decodekit.core.bound import BindContext, BoundStrategy, Model
+from decodekit.core.cost import Cost
+from decodekit.core.loop import decode
+from decodekit.core.noise import streams
+from decodekit.core.protocols import Observer
+from decodekit.core.rows import Retired, Rows
+from decodekit.core.stopping import EndOfText, Length
+from decodekit.registry.compose import bind, compose
 
 
 @dataclass(frozen=True)
@@ -72,15 +72,15 @@ def kit_for(
     seed: int = 0,
     eos: Sequence[int] | None = None,
     observers: Sequence[Observer] = (),
-) -> tuple[Kit, Run]:
+) -> tuple[BoundStrategy, BindContext]:
     """Compose `strategy` (whatever `Strategy.of` takes) over `model` and bind it; runs no model.
 
     Raises:
         DecodekitError: what composition raises.
     """
-    composition = compose(strategy, model.gives, () if constraint is None else (constraint,))
+    composition = compose(strategy, model.provides, () if constraint is None else (constraint,))
     ends = tuple(model.eos if eos is None else eos)
-    run = Run(model=model, open=opened, eos=ends, seed=seed)
+    run = BindContext(model=model, open=opened, eos=ends, seed=seed)
     return bind(composition, run, stops=(EndOfText(ends, model.device), Length()), observers=observers), run
 
 

@@ -10,9 +10,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from decodekit import warping
-from decodekit.roles import Proposal, Warper
-from decodekit.rows import NONE, Rows
+from decodekit.core import warping
+from decodekit.core.protocols import Proposal, Warper
+from decodekit.core.rows import NONE, Rows
 
 FALSE_ALARM = 1e-6
 """Level of every statistical test here: a right sampler fails one test in a million. Seeds are fixed all the same."""
@@ -37,8 +37,8 @@ class Laws:
     strategies aim at, given that every token is allowed. evidence: the probability of that event.
 
     Weighted strategies aim at the model that gives a forbidden token what p gives it, and an allowed one Z t(x): p is
-    the model after the leading warpers that act before the constraint (:func:`decodekit.warping.split`), Z what p gives
-    to all allowed tokens, and t the `masked` distribution of the step. Without truncation that is p itself.
+    the model after the leading warpers that act before the constraint (:func:`decodekit.core.warping.split`), Z what p
+    gives to all allowed tokens, and t the `masked` distribution of the step. Without truncation that is p itself.
     """
 
     plain: dict[Text, float]
@@ -64,7 +64,7 @@ def enumerate_law(
         eos: ids that end a text.
         constraint: what may follow; None allows everything.
         warpers: bound warpers, in order; with a constraint they act on what it allows, but for the leading ones that
-            say otherwise (:class:`decodekit.roles.Warper`).
+            say otherwise (:class:`decodekit.core.protocols.Warper`).
     """
 
     def asked(texts: list[Text]) -> tuple[Rows, Proposal, Tensor]:

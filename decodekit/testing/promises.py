@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import torch
 
-from decodekit.kit import Run
-from decodekit.roles import Proposal, Warper
-from decodekit.rows import NONE, Retired
+from decodekit.core.bound import BindContext
+from decodekit.core.protocols import Proposal, Warper
+from decodekit.core.rows import NONE, Retired
 from decodekit.testing.harness import Outcome, kit_for, opened
 from decodekit.testing.oracle import FALSE_ALARM, Z_ALARM, Laws, Text, chi_square, enumerate_law, rows_of, z_score
 from decodekit.testing.reference import Uniform
@@ -135,7 +135,7 @@ def moves_are_replays(s: Subject) -> None:
 def _walk(s: Subject, replay: bool) -> None:
     noise = torch.Generator().manual_seed(8)
     vocab, eos = s.model.vocab, list(s.model.eos)
-    run = Run(s.model, opened, eos=s.model.eos)
+    run = BindContext(s.model, opened, eos=s.model.eos)
     bound = s.plugin.bind(run)
     rows = rows_of([[1], [2, 1], [1]], room=64)
     for step in range(10):
@@ -159,7 +159,7 @@ def _walk(s: Subject, replay: bool) -> None:
                 rows.fork(torch.randint(len(rows), (len(rows),), generator=noise))
             if step == 6:
                 rows.keep(torch.tensor([2, 0]))
-            fresh = s.plugin.bind(Run(s.model, opened, eos=s.model.eos))
+            fresh = s.plugin.bind(BindContext(s.model, opened, eos=s.model.eos))
             demand(
                 torch.equal(bound.mask(rows, rows.n[:, None]), fresh.mask(rows, rows.n[:, None])),
                 "after moves the mask is not that of a fresh constraint on the same rows",

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 import transformers as hf
 
-from decodekit.roles import Scorer
-from decodekit.rows import NONE, Rows
+from decodekit.core.protocols import Scorer
+from decodekit.core.rows import NONE, Rows
 
 V = 40
 SMALL: dict[str, Any] = {

@@ -5,26 +5,26 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from decodekit import noise
-from decodekit.kit import Run
-from decodekit.noise import Salt
-from decodekit.registry import plugin
-from decodekit.roles import Choice, Constraint, Proposal
-from decodekit.rows import NONE, Rows
+from decodekit.core import noise
+from decodekit.core.bound import BindContext
+from decodekit.core.noise import Salt
+from decodekit.core.protocols import Constraint, Proposal, Selection
+from decodekit.core.rows import NONE, Rows
+from decodekit.registry.declaration import plugin
 
 
-@plugin(role="selector", keeps="weighted", gives=("weights", "randomness", "distribution"))
+@plugin(role="selector", exactness="weighted", provides=("weights", "randomness", "distribution"))
 class Plain:
     """Selector: one position after the other, argmax of log-probability + dense noise, weight log Z under a constraint.
 
     It verifies guesses as every selector of the house: takes those that it would have chosen, and one token more.
     """
 
-    def bind(self, run: Run) -> Plain:
+    def bind(self, run: BindContext) -> Plain:
         """Nothing to prepare."""
         return self
 
-    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Choice:
+    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Selection:
         """Row by row, position by position."""
         raw = logits.double().log_softmax(2)  # [R, K, V]
         legal = torch.ones_like(raw, dtype=torch.bool) if constraint is None else constraint.mask(rows, ask.at)
@@ -46,10 +46,10 @@ class Plain:
         take = torch.tensor(taken, device=rows.device).view(tokens.shape)
         logp = raw.gather(2, tokens[..., None])[..., 0] - mass
         logp = logp.masked_fill(~take, -torch.inf)
-        return Choice(tokens, take, mass.masked_fill(~take, 0.0), logp, torch.tensor(dead, device=rows.device))
+        return Selection(tokens, take, mass.masked_fill(~take, 0.0), logp, torch.tensor(dead, device=rows.device))
 
 
-@plugin(role="proposer", gives=("guesses", "logq"))
+@plugin(role="proposer", provides=("guesses", "logq"))
 class Uniform:
     """Proposer: `k` guesses drawn uniformly from the vocabulary by the token noise, with their law.
 
@@ -59,7 +59,7 @@ class Uniform:
 
     k: int = 2
 
-    def bind(self, run: Run) -> UniformDrafter:
+    def bind(self, run: BindContext) -> UniformDrafter:
         """Remember the width of the vocabulary."""
         return UniformDrafter(self.k, run.model.vocab)
 
@@ -90,7 +90,7 @@ class Stay:
 
     width: int = 1
 
-    def bind(self, run: Run) -> Stay:
+    def bind(self, run: BindContext) -> Stay:
         """Nothing to prepare."""
         return self
 

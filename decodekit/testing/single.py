@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from decodekit.kit import Run
-from decodekit.roles import Choice, Proposal
-from decodekit.rows import NONE, Rows
+from decodekit.core.bound import BindContext
+from decodekit.core.protocols import Proposal, Selection
+from decodekit.core.rows import NONE, Rows
 from decodekit.testing.oracle import rows_of
 from decodekit.testing.tables import TableModel
 
@@ -26,7 +26,7 @@ class Fixed:
         self.ok, self.checks, self.calls, self.needed = torch.tensor(ok), 0, 0, 0
         self.masks = 0
 
-    def bind(self, run: Run) -> Fixed:
+    def bind(self, run: BindContext) -> Fixed:
         """Nothing to prepare."""
         return self
 
@@ -54,11 +54,11 @@ class Fixed:
         return [[] for _ in range(len(rows))]
 
 
-def step(selector: Any, logits: Tensor, rule: Fixed) -> Choice:
+def step(selector: Any, logits: Tensor, rule: Fixed) -> Selection:
     """One step of R rows with `logits` [R, V], all after the same one-token prompt, each with its own stream."""
     rows = rows_of([[0]] * len(logits))
     ask = Proposal(rows.n[:, None], torch.full((len(logits), 1), NONE))
     model = TableModel(vocab=logits.shape[1], eos=(), seed=0)
-    bound = selector.bind(Run(model=model, open=lambda thing: model))
-    choice: Choice = bound.select(rows, ask, logits[:, None], rule)
+    bound = selector.bind(BindContext(model=model, open=lambda thing: model))
+    choice: Selection = bound.select(rows, ask, logits[:, None], rule)
     return choice

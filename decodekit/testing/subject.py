@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from decodekit.about import About, about_of
-from decodekit.kit import Model
-from decodekit.roles import Observer
+from decodekit.core.bound import Model
+from decodekit.core.protocols import Observer
+from decodekit.registry.metadata import PluginInfo, info_of
 from decodekit.testing.harness import Outcome, run
 from decodekit.testing.reference import Plain, Uniform
 from decodekit.testing.tables import TableModel
@@ -35,7 +35,7 @@ class Subject:
     """
 
     plugin: Any
-    about: About
+    about: PluginInfo
     model: Model
     partners: tuple[Any, ...]
     constraint: Any
@@ -47,7 +47,7 @@ class Subject:
     @property
     def causal(self) -> bool:
         """Whether the model is causal."""
-        return "causal_lm" in self.model.gives
+        return "causal_lm" in self.model.provides
 
     def has(self, role: str) -> bool:
         """Whether the plugin answers `role`."""
@@ -55,22 +55,22 @@ class Subject:
 
     def takes(self, thing: str) -> bool:
         """Whether the plugin can stand beside `thing` (a capability or role)."""
-        return thing not in self.about.refuses
+        return thing not in self.about.conflicts_with
 
     @property
     def needs_constraint(self) -> bool:
         """Whether it does nothing without a constraint."""
-        return not self.has("constraint") and bool({"constraint", "weights", "mask", "admits"} & {*self.about.needs})
+        return not self.has("constraint") and bool({"constraint", "weights", "mask", "admits"} & {*self.about.requires})
 
     def parts(self, extra: Iterable[Any] = ()) -> list[Any]:
         """The strategy: the plugin, its partners, `extra`, and plain partners for what it needs and nobody answers."""
         parts = [self.plugin, *self.partners, *extra]
-        abouts = [about for about in map(about_of, parts) if about]
+        abouts = [about for about in map(info_of, parts) if about]
         roles = {role for about in abouts for role in about.roles}
-        given = {word for about in abouts for word in about.gives}
+        given = {word for about in abouts for word in about.provides}
         if self.causal and "selector" not in roles:
             parts.append(Plain())
-        if "proposer" not in roles and {"guesses", "logq"} & {*self.about.needs} - given:
+        if "proposer" not in roles and {"guesses", "logq"} & {*self.about.requires} - given:
             parts.append(Uniform())
         return parts
 
@@ -111,13 +111,13 @@ def subject(
     samples: int = 1500,
 ) -> Subject:
     """Put `plugin` on the bench; see :func:`decodekit.testing.check_plugin` for what the arguments mean."""
-    about = about_of(plugin)
+    about = info_of(plugin)
     if about is None or isinstance(plugin, type):
         raise ConformanceError(
-            f"{plugin!r} is not an instance of a class decorated with @decodekit.registry.plugin; make one"
+            f"{plugin!r} is not an instance of a class decorated with @decodekit.registry.declaration.plugin; make one"
         )
     if model is None:
-        model = TableModel(vocab=5, seed=3, scale=1.0, masked="masked_lm" in about.needs)
+        model = TableModel(vocab=5, seed=3, scale=1.0, masked="masked_lm" in about.requires)
     toy = ToyConstraint(seed=19, vocab=model.vocab, eos=model.eos, refuse=0.3)
     return Subject(
         plugin,

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from decodekit.cost import Cost
-from decodekit.follower import Follower
-from decodekit.rows import NONE, Rows
+from decodekit.core.cost import Cost
+from decodekit.core.follower import Follower
+from decodekit.core.rows import NONE, Rows
 
 REACH = 3
 """How far a masked table looks to each side."""
@@ -54,7 +54,7 @@ class TableModel:
         states: number of states of the automaton. context: most positions, or None.
         blur: logits of the model of the same seed plus this much of other noise: a drafter (0 = the model itself).
 
-    The protocol is :class:`decodekit.kit.Model`.
+    The protocol is :class:`decodekit.core.bound.Model`.
     """
 
     vocab: int = 5
@@ -68,7 +68,7 @@ class TableModel:
     name: str = "table"
     tokenizer: Any = field(default=None)
     mask: int | None = field(init=False)
-    gives: frozenset[str] = field(init=False)
+    provides: frozenset[str] = field(init=False)
     table: Tensor = field(init=False)
     jump: Tensor = field(init=False)
 
@@ -80,7 +80,7 @@ class TableModel:
         table = table + self.blur * torch.randn(table.shape, generator=noise, dtype=torch.float64)
         self.table, self.jump = table, jump
         self.mask = self.vocab - 1 if self.masked else None
-        self.gives = frozenset({"masked_lm" if self.masked else "causal_lm"})
+        self.provides = frozenset({"masked_lm" if self.masked else "causal_lm"})
         if self.tokenizer is None:
             self.tokenizer = ToyTokenizer(self.vocab, self.eos[0] if self.eos else None)
 

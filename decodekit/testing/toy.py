@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from decodekit.follower import Follower
-from decodekit.kit import Run
-from decodekit.lattice import Lattice
-from decodekit.registry import plugin
-from decodekit.rows import NONE, Rows
+from decodekit.core.bound import BindContext
+from decodekit.core.follower import Follower
+from decodekit.core.rows import NONE, Rows
+from decodekit.diffusion.marginals import Lattice
+from decodekit.registry.declaration import plugin
 
 
-@plugin(role="constraint", keeps="exact", gives=("mask", "admits"))
+@plugin(role="constraint", exactness="exact", provides=("mask", "admits"))
 class ToyConstraint:
     """A finite automaton over the generated token ids, drawn at random from a seed.
 
@@ -56,11 +56,11 @@ class ToyConstraint:
         """Ids that may follow `generated`, walked from the start: the reference for the bound constraint."""
         return self.automaton().allowed(generated)
 
-    def lattice(self, run: Run) -> Lattice:
+    def lattice(self, run: BindContext) -> Lattice:
         """The same automaton for a canvas; after an EOS only an EOS."""
         return self.automaton().lattice(run.model.vocab, "toy_constraint")
 
-    def bind(self, run: Run) -> BoundToy:
+    def bind(self, run: BindContext) -> BoundToy:
         """A cursor per row, kept in step with the rows."""
         return BoundToy(self.automaton(), run)
 
@@ -112,7 +112,7 @@ class Automaton:
 class BoundToy(Follower):
     """The automaton on rows: the state after each generated token."""
 
-    def __init__(self, automaton: Automaton, run: Run) -> None:
+    def __init__(self, automaton: Automaton, run: BindContext) -> None:
         super().__init__()
         self.cost = run.cost
         states = len(automaton.jump)
@@ -140,19 +140,19 @@ class BoundToy(Follower):
             self.trail[row, place + 1] = self.jump[self.trail[row, place], rows.tokens[row, place]]
 
     def mask(self, rows: Rows, at: Tensor) -> Tensor:
-        """See :class:`decodekit.roles.Constraint`."""
+        """See :class:`decodekit.core.protocols.Constraint`."""
         self.cost.masks += int((at != NONE).sum())
         out = self.legal[self._states(rows, at)]  # [R, K, V]
         return out | ((at == NONE) | rows.done[:, None])[..., None]
 
     def admits(self, rows: Rows, at: Tensor, tokens: Tensor) -> Tensor:
-        """See :class:`decodekit.roles.Constraint`."""
+        """See :class:`decodekit.core.protocols.Constraint`."""
         self.cost.checks += int((tokens != NONE).sum())
         legal = self.legal[self._states(rows, at[:, None])[:, 0]]  # [R, V]
         return legal.gather(1, tokens.clamp(min=0)) & (tokens != NONE)
 
     def complete(self, rows: Rows) -> Tensor:
-        """See :class:`decodekit.roles.Constraint`."""
+        """See :class:`decodekit.core.protocols.Constraint`."""
         return self.done[self._states(rows, rows.n[:, None])[:, 0]]
 
     def forced(self, rows: Rows) -> list[list[int]]:

@@ -14,15 +14,15 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from decodekit import registry
-from decodekit.about import about_of, options_of
 from decodekit.errors import BrokenPlugin, DecodekitError, OptionError
+from decodekit.registry import discovery
+from decodekit.registry.metadata import info_of, options_of
 from decodekit.scores.base import OfTokens, ScoreError
 from decodekit.scores.evaluate import samples_of
 from decodekit.scores.folds import Fold, Tokens
 from decodekit.scores.plan import scores_of
 from decodekit.scores.tools import Tools
-from decodekit.trace import Array, Trace
+from decodekit.trace.trace import Array, Trace
 
 COLOURS: Final = {
     "surprise": "- ln p of the token",
@@ -54,7 +54,7 @@ def colours_of(trace: Trace, more: Sequence[str] = ()) -> dict[str, Colour]:
             trace does not have.
     """
     found = {name: Colour(COLOURS[name], values) for name, values in _figures(trace).items()}
-    for name in registry.names(registry.SCORES):
+    for name in discovery.names(discovery.SCORES):
         if (ready := _ready(name)) is not None and not _lacks(trace, ready):
             found[name] = _coloured(trace, name, ready)
     for name in more:
@@ -84,7 +84,7 @@ def named(name: str) -> tuple[str, Any]:
 
 def token_scores() -> list[str]:
     """Names of the registered scores that tokens have."""
-    every = ((name, registry.load(name, registry.SCORES)) for name in registry.names(registry.SCORES))
+    every = ((name, discovery.load(name, discovery.SCORES)) for name in discovery.names(discovery.SCORES))
     return [name for name, cls in every if hasattr(cls, "add") or hasattr(cls, "of_tokens")]
 
 
@@ -116,7 +116,7 @@ def _canonical(trace: Trace) -> Array:
 def _ready(name: str) -> Any:
     """A registered fold with its usual options; None where it is no fold, or an option has no usual value."""
     try:
-        cls = registry.load(name, registry.SCORES)
+        cls = discovery.load(name, discovery.SCORES)
     except BrokenPlugin:  # somebody else's: it costs its own place in the list, not the page
         return None
     if not hasattr(cls, "add") or any(option.default is None for option in options_of(cls)):
@@ -127,7 +127,7 @@ def _ready(name: str) -> Any:
 def _coloured(trace: Trace, name: str, score: Any) -> Colour:
     if why := _lacks(trace, score):
         raise ScoreError(f"{name} {why}")
-    about = about_of(score)
+    about = info_of(score)
     way = "more" if score.rising else "less"
     says = f"score of each token alone; {way} is more uncertain" + (
         f" ({about.paper})" if about and about.paper else ""

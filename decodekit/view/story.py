@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from decodekit import diagnostics
-from decodekit.canvas import KINDS
-from decodekit.lineage import Line
-from decodekit.trace import Array, Trace
+from decodekit.analysis import diagnostics
+from decodekit.diffusion.canvas import KINDS
+from decodekit.trace.lineage import Line
+from decodekit.trace.trace import Array, Trace
 from decodekit.view.colours import colours_of
 
 MOST: Final = 24

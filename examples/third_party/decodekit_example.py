@@ -8,17 +8,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit import noise, verify
-from decodekit.kit import Run
-from decodekit.registry import plugin
-from decodekit.roles import Choice, Constraint, Proposal
-from decodekit.rows import Rows
+from decodekit.core import noise, selection
+from decodekit.core.bound import BindContext
+from decodekit.core.protocols import Constraint, Proposal, Selection
+from decodekit.core.rows import Rows
+from decodekit.registry.declaration import plugin
 
 
 @plugin(
     role="warper",
-    keeps="exact",
-    needs=("distribution",),  # the best token stays: it changes nothing where no other is looked at
+    exactness="exact",
+    requires=("distribution",),  # the best token stays: it changes nothing where no other is looked at
     paper="Hewitt, Manning, Liang 2022, arXiv 2210.15191",
 )
 class Epsilon:
@@ -30,7 +30,7 @@ class Epsilon:
 
     epsilon: Annotated[float, Field(ge=0, lt=1)] = 0.01
 
-    def bind(self, run: Run) -> Epsilon:
+    def bind(self, run: BindContext) -> Epsilon:
         """Nothing to prepare: the options are all that the answer needs."""
         return self
 
@@ -41,18 +41,18 @@ class Epsilon:
         return logits.masked_fill(~(likely | best), -torch.inf)
 
 
-@plugin(role="selector", keeps="approximate", needs=("constraint",), gives=("randomness", "distribution"))
+@plugin(role="selector", exactness="approximate", requires=("constraint",), provides=("randomness", "distribution"))
 class Blind:
     """Draw each token uniformly from what the constraint allows, whatever the model says: what a grammar alone gives.
 
     A baseline: a task that this solves is solved by its constraint. A row in which nothing is allowed is dead.
     """
 
-    def bind(self, run: Run) -> Blind:
+    def bind(self, run: BindContext) -> Blind:
         """Nothing to prepare."""
         return self
 
-    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Choice:
+    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Selection:
         """Guesses are taken as far as this selector would have drawn them itself, and one token more."""
-        flat = verify.allowed(rows, ask, torch.zeros_like(logits), constraint)  # [R, K, V]
-        return verify.chain(noise.argmax(flat, rows.stream, ask.at), ask, flat)
+        flat = selection.allowed(rows, ask, torch.zeros_like(logits), constraint)  # [R, K, V]
+        return selection.chain(noise.argmax(flat, rows.stream, ask.at), ask, flat)

@@ -9,14 +9,14 @@ import torch
 from typer.testing import CliRunner
 
 import decodekit as dk
-from decodekit.adaptive import hidden_states
-from decodekit.cli import app
+from decodekit.cli.main import app
+from decodekit.ensembles.adaptive import hidden_states
+from decodekit.ensembles.probing import CLASSES, fit_probe, judged, labels_of, trained
 from decodekit.errors import CompositionError, OptionError
 from decodekit.models.load import load
-from decodekit.models.zoo.data import json_examples, sql_examples
-from decodekit.models.zoo.scoring import judge_sql
-from decodekit.probing import CLASSES, fit_probe, judged, labels_of, trained
 from decodekit.testing.tables import TableModel
+from decodekit.zoo.data import json_examples, sql_examples
+from decodekit.zoo.scoring import judge_sql
 
 PROMPTS = [e.prompt for e in [*json_examples("heldout", 2, 3), *sql_examples("heldout", 3, 3)]]
 BUNDLES = {"easy": "greedy", "normal": dk.Bundle("sample", max_tokens=20), "hard": dk.Bundle(prompt="Well: {prompt}")}

@@ -9,15 +9,16 @@ import pytest
 from rich.console import Console
 
 import decodekit as dk
-from decodekit import bits, demo_diffusion
-from decodekit.demo import _say
-from decodekit.models.zoo import sums
+from decodekit.cli.demo import diffusion
+from decodekit.cli.demo.blocks import _say
+from decodekit.diffusion import information
+from decodekit.zoo import sums
 
 
 def test_frames_fill_up_to_the_text() -> None:
     out = dk.generate("zoo:sums", sums.PROMPT, strategy="ete(explore=3, gap=12, sample=True)", seed=7)
-    frames = [frame.plain for frame in demo_diffusion.frames(out)]
-    path = bits.ledger(out.trace).paths[0]
+    frames = [frame.plain for frame in diffusion.frames(out)]
+    path = information.ledger(out.trace).paths[0]
     assert len(frames) == path.rounds
     assert frames[-1] == out.text.replace("\n", " ")
     left = [frame.count("·") for frame in frames]
@@ -40,7 +41,7 @@ def test_the_block_says_rounds_and_bits_and_animates_on_a_terminal_only(
         told.append(label)
         _say(where, label, value)
 
-    demo_diffusion.canvas(console, say)
+    diffusion.canvas(console, say)
     written = page.getvalue()
     assert told == ["certain cells", "explore first", "why"]
     assert "4 rounds" in written

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import decodekit as dk
-from decodekit.constraints.predicate import Predicate
+from decodekit.constraints.kinds.predicate import Predicate
 from decodekit.errors import OptionError
-from decodekit.plugins.awrs import Awrs
-from decodekit.plugins.smc import Smc
+from decodekit.plugins.awrs import AWRS
+from decodekit.plugins.smc import SMC
 from decodekit.testing.oracle import Z_ALARM, enumerate_law, z_score
 from decodekit.testing.tables import TableModel
 from decodekit.testing.toy import ToyConstraint
@@ -81,7 +81,7 @@ def test_the_reason_of_a_failing_critic_is_in_the_result(critic: Any, words: str
         return bool(critic("z" + text))
 
     out = dk.generate(
-        "zoo:base", "x", constraint={"type": "integer"}, strategy=[Awrs(), Smc(particles=3, critic=judge)], max_tokens=5
+        "zoo:base", "x", constraint={"type": "integer"}, strategy=[AWRS(), SMC(particles=3, critic=judge)], max_tokens=5
     )
     assert out.finish == "refused"
     assert words in out.message

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import decodekit as dk
-from decodekit import registry
+from decodekit.registry import discovery
 
 
 def test_every_name_is_there() -> None:
@@ -16,11 +16,11 @@ def test_every_name_is_there() -> None:
         assert getattr(dk, name) is not None
     assert callable(dk.hf)
     assert set(dk.__all__) <= set(dir(dk))
-    assert set(registry.names()) <= set(dir(dk))
+    assert set(discovery.names()) <= set(dir(dk))
 
 
 def test_plugins_are_attributes() -> None:
-    assert dk.temperature is registry.load("temperature")
+    assert dk.temperature is discovery.load("temperature")
     assert str(dk.Strategy.of(dk.temperature(0.8) | dk.Strategy.of("sample"))) == str(
         dk.Strategy.of("sample | temperature(0.8)")
     )

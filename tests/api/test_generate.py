@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import decodekit as dk
-from decodekit import loop
-from decodekit.roles import Round
+from decodekit.core import loop
+from decodekit.core.protocols import Round
 
 PROMPTS = ["hello world", "the quick brown fox jumps over", "€", "STOP END dog", "hello"]
 
@@ -171,7 +171,7 @@ def test_an_interrupt_keeps_what_there_is(decoder: dk.Decoder, monkeypatch: pyte
             left[0] -= 1
             yield what
 
-    monkeypatch.setattr("decodekit.session.decode", interrupted)
+    monkeypatch.setattr("decodekit.run.session.decode", interrupted)
     out = decoder.generate(PROMPTS, eos=(), max_tokens=8, batch_size=2)
     for done, whole in zip(out, full, strict=True):
         assert done.tokens == whole.tokens[: len(done.tokens)]
@@ -211,9 +211,9 @@ def test_a_dead_end_is_a_result(model: Any) -> None:
             return [[] for _ in range(len(rows))]
 
     whole = dk.Decoder(model, "sample", eos=(), max_tokens=9).generate("hello").tokens
-    from decodekit.registry import plugin
+    from decodekit.registry.declaration import plugin
 
-    never = plugin(role="constraint", gives=("mask", "admits"))(Never)()
+    never = plugin(role="constraint", provides=("mask", "admits"))(Never)()
     out = dk.Decoder(model, "sample", never, eos=(), max_tokens=9).generate("hello", n=2)
     assert out.finish == "dead end"
     assert out.tokens == whole[:2]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import decodekit as dk
-from decodekit.results import drawn, log_mean, normalised
+from decodekit.core.weights import drawn, log_mean, normalised
 
 DIGITS = r"[0-9]{2}"
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from decodekit.cost import Cost
-from decodekit.rows import NONE, Rows
-from decodekit.stops import Budget, Complete, Deadline, EndOfText, Length, StopStrings
-from decodekit.text import Codec, earliest_stop
+from decodekit.core.cost import Cost
+from decodekit.core.rows import NONE, Rows
+from decodekit.core.stopping import Budget, Complete, Deadline, EndOfText, Length, StopStrings
+from decodekit.text.codec import Codec, earliest_stop
 
 
 def rows_of(prompts: list[list[int]], limit: int = 50) -> Rows:
@@ -122,7 +122,7 @@ def test_a_stop_string_that_was_taken_back_is_forgotten(codec: Codec) -> None:
 
 
 def test_reasons_are_words_of_the_results() -> None:
-    from decodekit.results import FINISHES
+    from decodekit.run.results import FINISHES
 
     for kind in (EndOfText, Length, Complete, Deadline, Budget, StopStrings):
         assert kind.reason in FINISHES

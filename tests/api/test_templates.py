@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 import decodekit as dk
-from decodekit import bits
+from decodekit.diffusion import information
 from decodekit.errors import CompositionError, PromptError
 from decodekit.models.load import load
-from decodekit.models.zoo import sums
+from decodekit.zoo import sums
 
 MODEL = load("zoo:sums")
 
@@ -49,8 +49,8 @@ def test_batches_of_templates_and_plain_prompts_are_their_single_runs() -> None:
 
 def test_the_log_probability_is_that_of_the_cells_of_the_text() -> None:
     out = dk.generate("zoo:sums", sums.PROMPT, strategy="unmask(sample=True)", seed=2)
-    path = bits.ledger(out.trace).paths[0]
-    assert out.logp == pytest.approx(-path.cost.sum() * bits.LN2, abs=1e-4)
+    path = information.ledger(out.trace).paths[0]
+    assert out.logp == pytest.approx(-path.cost.sum() * information.LN2, abs=1e-4)
     assert path.total == pytest.approx(path.cost.sum())
 
 
@@ -62,9 +62,9 @@ def test_streams_give_the_text_of_the_template() -> None:
 
 def test_revocation_is_not_in_the_log_probability_and_cannot_be_streamed() -> None:
     out = dk.generate("zoo:sums", sums.PROMPT, strategy="wino(tau=0.2, back=0.95) | temperature(0.5)")
-    path = bits.ledger(out.trace).paths[0]
+    path = information.ledger(out.trace).paths[0]
     assert path.revoked > 0
-    assert out.logp == pytest.approx(-path.cost.sum() * bits.LN2, abs=1e-3)
+    assert out.logp == pytest.approx(-path.cost.sum() * information.LN2, abs=1e-3)
 
 
 def test_no_end_of_text_before_a_cell_that_was_given() -> None:
@@ -92,8 +92,8 @@ def test_cells_behind_the_end_of_a_text_do_not_count() -> None:
     spec = "unmask(order='random', per_round=9, sample=True)"
     out = dk.generate("zoo:sums", "a=", strategy=spec, eos=[end], max_tokens=62, n=6, seed=1)
     behind = 0
-    for one, path in zip(out.samples, bits.ledger(out.trace), strict=True):
+    for one, path in zip(out.samples, information.ledger(out.trace), strict=True):
         stop = 2 + len(one.tokens)
         behind += int((path.position >= stop).sum())
-        assert one.logp == pytest.approx(-path.cost[path.position < stop].sum() * bits.LN2, abs=1e-4)
+        assert one.logp == pytest.approx(-path.cost[path.position < stop].sum() * information.LN2, abs=1e-4)
     assert behind > 0

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import decodekit as dk
+from decodekit.core.uncertainty import SIGNALS, Reading
 from decodekit.errors import DecodekitError
-from decodekit.trace import EVENT_COLUMNS
-from decodekit.uncertainty import SIGNALS, Reading
+from decodekit.trace.trace import EVENT_COLUMNS
 
 
 def law(model: Any, prompt: list[int], tokens: list[int]) -> torch.Tensor:
@@ -96,7 +96,7 @@ def test_one_call_has_one_trace_and_each_result_its_part(model: Any) -> None:
 
 
 def test_particles_can_be_followed_through_the_moves(model: Any) -> None:
-    from decodekit.registry import plugin
+    from decodekit.registry.declaration import plugin
 
     class Half:
         """Allows even tokens only, so that weights differ."""
@@ -116,7 +116,7 @@ def test_particles_can_be_followed_through_the_moves(model: Any) -> None:
         def forced(self, rows: Any) -> list[list[int]]:
             return [[] for _ in range(len(rows))]
 
-    half = plugin(role="constraint", gives=("mask", "admits"))(Half)()
+    half = plugin(role="constraint", provides=("mask", "admits"))(Half)()
     out = dk.generate(
         model, "hello", strategy="mask | smc(particles=6, ess=0.9)", constraint=half, max_tokens=8, eos=()
     )

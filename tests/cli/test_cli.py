@@ -16,9 +16,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
 import decodekit as dk
-from decodekit import loop
-from decodekit.cli import app
-from decodekit.roles import Round
+from decodekit.cli.main import app
+from decodekit.core import loop
+from decodekit.core.protocols import Round
 
 RUN = CliRunner()
 
@@ -178,7 +178,7 @@ def test_ctrl_c_prints_what_is_finished(folder: str, tmp_path: Path, monkeypatch
             left[0] -= 1
             yield what
 
-    monkeypatch.setattr("decodekit.session.decode", interrupted)
+    monkeypatch.setattr("decodekit.run.session.decode", interrupted)
     out = run(*words)
     assert out.exit_code == 130
     shown = out.stdout.splitlines()

@@ -15,11 +15,11 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from decodekit.constraints.cursor import Compiled, Cursor, tokens_of
-from decodekit.constraints.vocabulary import Vocabulary
-from decodekit.cost import Cost
-from decodekit.kit import Run
-from decodekit.rows import Rows
+from decodekit.constraints.core.cursor import Compiled, Cursor, tokens_of
+from decodekit.constraints.core.vocabulary import Vocabulary
+from decodekit.core.bound import BindContext
+from decodekit.core.cost import Cost
+from decodekit.core.rows import Rows
 
 CORPUS = [
     '{"name": "Ada", "age": 36, "tags": ["a", "b"], "ok": true, "none": null}',
@@ -56,10 +56,10 @@ def real_tokenizer(folder: Path) -> Any:
     return AutoTokenizer.from_pretrained(str(folder))
 
 
-def run_of(tokenizer: Any, vocab: int, eos: tuple[int, ...] = (1,)) -> Run:
+def run_of(tokenizer: Any, vocab: int, eos: tuple[int, ...] = (1,)) -> BindContext:
     """A run over a model of which only the vocabulary matters."""
     model = SimpleNamespace(name="tiny", vocab=vocab, tokenizer=tokenizer, eos=eos)
-    return Run(model=model, open=lambda what: model, eos=eos, cost=Cost())
+    return BindContext(model=model, open=lambda what: model, eos=eos, cost=Cost())
 
 
 def rows_of(prompts: list[list[int]], limit: int = 10_000) -> Rows:

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import decodekit as dk
-from decodekit.constraints.engines.states import utf8
-from decodekit.constraints.predicate import Predicate
-from decodekit.constraints.regex import Regex
-from decodekit.constraints.vocabulary import Vocabulary
+from decodekit.constraints.automata.byte_machine import utf8
+from decodekit.constraints.core.vocabulary import Vocabulary
+from decodekit.constraints.kinds.predicate import Predicate
+from decodekit.constraints.kinds.regex import Regex
 from decodekit.errors import ConstraintError
 
 BYTES = Vocabulary(tuple(bytes([byte]) for byte in range(256)))

@@ -10,10 +10,10 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import decodekit as dk
-from decodekit.constraints.choice import Choice
-from decodekit.constraints.json_schema import JsonSchema
-from decodekit.constraints.regex import Regex
-from decodekit.constraints.sql import Sql
+from decodekit.constraints.json_schema.constraint import JsonSchema
+from decodekit.constraints.kinds.choice import Choice
+from decodekit.constraints.kinds.regex import Regex
+from decodekit.constraints.sql.constraint import Sql
 
 DDL = "CREATE TABLE pets (name TEXT, age INTEGER); CREATE TABLE owners (name TEXT, city TEXT)"
 KINDS: list[Any] = [

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import decodekit as dk
-from decodekit.constraints.cursor import tokens_of
-from decodekit.constraints.vocabulary import Vocabulary
+from decodekit.constraints.core.cursor import tokens_of
+from decodekit.constraints.core.vocabulary import Vocabulary
 from decodekit.errors import ConstraintError
 
 pytestmark = pytest.mark.filterwarnings("ignore::decodekit.errors.ConstraintWarning")

@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from lark import Lark
 
 import decodekit as dk
-from decodekit.constraints.steering import closing
-from decodekit.constraints.vocabulary import Vocabulary, vocabulary_of
+from decodekit.constraints.core.steering import closing
+from decodekit.constraints.core.vocabulary import Vocabulary, vocabulary_of
 from decodekit.errors import ConstraintError
 
 WALKS = int(os.environ.get("DECODEKIT_WALKS", "100"))

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from decodekit.defaults import Alone, Next
-from decodekit.kit import Kit
-from decodekit.loop import decode
-from decodekit.roles import Choice, Constraint, Proposal, Round
-from decodekit.rows import NONE, Rows
+from decodekit.core.bound import BoundStrategy
+from decodekit.core.defaults import Alone, Next
+from decodekit.core.loop import decode
+from decodekit.core.protocols import Constraint, Proposal, Round, Selection
+from decodekit.core.rows import NONE, Rows
 
 
 def make(prompts: list[list[int]], limit: int = 50) -> Rows:
@@ -47,13 +47,13 @@ class Scripted:
     def __init__(self, says: Callable[[Tensor], Tensor], logw: float | None = None, dead_at: int | None = None) -> None:
         self.says, self.logw, self.dead_at = says, logw, dead_at
 
-    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Choice:
+    def select(self, rows: Rows, ask: Proposal, logits: Tensor, constraint: Constraint | None) -> Selection:
         logw = None if self.logw is None else torch.full(ask.at.shape, self.logw, dtype=torch.float64)
         dead = None if self.dead_at is None else rows.n == self.dead_at
         take = torch.ones_like(ask.at, dtype=torch.bool)
         if dead is not None:
             take = take & ~dead[:, None]
-        return Choice(self.says(ask.at), take, logw=logw, dead=dead)
+        return Selection(self.says(ask.at), take, logw=logw, dead=dead)
 
 
 class At:
@@ -80,7 +80,7 @@ class Watch:
         self.moves.append(index.tolist())
 
 
-def run(kit: Kit, rows: Rows) -> dict[int, tuple[list[int], float, str]]:
+def run(kit: BoundStrategy, rows: Rows) -> dict[int, tuple[list[int], float, str]]:
     for _ in decode(kit, rows):
         pass
     return {row.group: (row.tokens, row.logw, row.reason) for row in rows.retired}
@@ -88,7 +88,9 @@ def run(kit: Kit, rows: Rows) -> dict[int, tuple[list[int], float, str]]:
 
 def test_every_row_goes_to_its_own_length_and_leaves() -> None:
     watch = Watch()
-    kit = Kit(Next(), Silent(), Scripted(lambda at: at), Alone(), stops=(At(5, "length"),), observers=(watch,))
+    kit = BoundStrategy(
+        Next(), Silent(), Scripted(lambda at: at), Alone(), stops=(At(5, "length"),), observers=(watch,)
+    )
     out = run(kit, make([[9, 9, 9], [9]]))
     assert out == {0: ([9, 9, 9, 3, 4], 0.0, "length"), 1: ([9, 1, 2, 3, 4], 0.0, "length")}
     assert [len(take) for take in watch.takes] == [2, 2, 1, 1]
@@ -98,7 +100,7 @@ def test_every_row_goes_to_its_own_length_and_leaves() -> None:
 @pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
 def test_the_earliest_cut_wins_and_weighs_only_what_stands_before_it(order: tuple[str, str]) -> None:
     stops = {"a": At(7, "a"), "b": At(4, "b")}
-    kit = Kit(
+    kit = BoundStrategy(
         Chunk(6),
         Silent(),
         Scripted(lambda at: at, logw=-0.5),
@@ -110,13 +112,13 @@ def test_the_earliest_cut_wins_and_weighs_only_what_stands_before_it(order: tupl
 
 
 def test_nothing_is_taken_past_the_limit() -> None:
-    kit = Kit(Chunk(4), Silent(), Scripted(lambda at: at), Alone(), stops=(At(3, "length"),))
+    kit = BoundStrategy(Chunk(4), Silent(), Scripted(lambda at: at), Alone(), stops=(At(3, "length"),))
     rows = make([[9]], limit=3)
     assert run(kit, rows)[0][0] == [9, 1, 2]
 
 
 def test_a_dead_end_is_a_status_of_one_row() -> None:
-    kit = Kit(Next(), Silent(), Scripted(lambda at: at, 0.0, dead_at=3), Alone(), stops=(At(6, "length"),))
+    kit = BoundStrategy(Next(), Silent(), Scripted(lambda at: at, 0.0, dead_at=3), Alone(), stops=(At(6, "length"),))
     out = run(kit, make([[9], [9, 9, 9, 9]]))
     assert out[0] == ([9, 1, 2], -float("inf"), "dead end")
     assert out[1] == ([9, 9, 9, 9, 4, 5], 0.0, "length")
@@ -130,7 +132,7 @@ class FirstTakesAll(Alone):
 
 
 def test_survivors_are_copied_with_their_weight() -> None:
-    kit = Kit(Next(), Silent(), Scripted(lambda at: at * 10, 1.0), FirstTakesAll(), stops=(At(3, "length"),))
+    kit = BoundStrategy(Next(), Silent(), Scripted(lambda at: at * 10, 1.0), FirstTakesAll(), stops=(At(3, "length"),))
     out = sorted(run(kit, make([[1], [2]])).values())
     assert out == [([1, 10, 20], 2.0, "length")]  # both rows now belong to the group of row 0
 
@@ -143,7 +145,7 @@ class Shift(Alone):
 
 
 def test_a_slot_that_changes_rows_gets_noise_that_it_has_not_used() -> None:
-    kit = Kit(Next(), Silent(), Scripted(lambda at: at), Shift(), stops=(At(9, "length"),))
+    kit = BoundStrategy(Next(), Silent(), Scripted(lambda at: at), Shift(), stops=(At(9, "length"),))
     rows = make([[7], [7, 7], [7]])
     seen = [rows.stream.tolist()]
     steps = decode(kit, rows)
@@ -156,7 +158,7 @@ def test_a_slot_that_changes_rows_gets_noise_that_it_has_not_used() -> None:
 
 
 def test_the_loop_can_be_stepped_and_left() -> None:
-    kit = Kit(Next(), Silent(), Scripted(lambda at: at), Alone(), stops=(At(9, "length"),))
+    kit = BoundStrategy(Next(), Silent(), Scripted(lambda at: at), Alone(), stops=(At(9, "length"),))
     rows = make([[7]])
     steps = decode(kit, rows)
     assert [next(steps).number for _ in range(3)] == [0, 1, 2]

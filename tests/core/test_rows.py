@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decodekit.rows import NONE, Rows
+from decodekit.core.rows import NONE, Rows
 
 
 def make(prompts: list[list[int]], room: int = 100) -> Rows:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from decodekit.core.rows import Retired
 from decodekit.plugins.speculative import Speculative
-from decodekit.rows import Retired
 from decodekit.testing.harness import Outcome, run
 from decodekit.testing.tables import TableModel
 from decodekit.testing.toy import ToyConstraint

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
+from decodekit.core.rows import NONE, Retired
 from decodekit.plugins.speculative import Speculative
 from decodekit.plugins.threshold import Threshold
-from decodekit.rows import NONE, Retired
 from decodekit.testing.harness import kit_for, run
 from decodekit.testing.oracle import FALSE_ALARM, Z_ALARM, Laws, Text, chi_square, enumerate_law, z_score
 from decodekit.testing.tables import TableModel

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import decodekit as dk
-from decodekit.compare.tasks.embedded import Json
+from decodekit.comparison.tasks.embedded import Json
 from decodekit.errors import CompositionError
 from decodekit.models.load import load
 from decodekit.plugins.speculative import Speculative

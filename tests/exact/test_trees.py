@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from decodekit import trees
-from decodekit.cost import Cost
+from decodekit.core import trees
+from decodekit.core.cost import Cost
+from decodekit.core.protocols import Nodes
+from decodekit.core.rows import NONE
 from decodekit.errors import OptionError
 from decodekit.models.branching import BranchingReader
 from decodekit.models.forward import Forward
 from decodekit.models.plain import PlainReader
 from decodekit.plugins.tree import Tree
-from decodekit.roles import Nodes
-from decodekit.rows import NONE
 from decodekit.testing.harness import rows_for, run
 from decodekit.testing.oracle import FALSE_ALARM, chi_square, enumerate_law
 from decodekit.testing.readers import build

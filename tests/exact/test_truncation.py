@@ -11,22 +11,22 @@ import pytest
 import torch
 
 import decodekit as dk
-from decodekit import noise
-from decodekit.ending import MustEnd
-from decodekit.loop import decode
+from decodekit.core import noise
+from decodekit.core.loop import decode
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import NONE
+from decodekit.core.warping import Settled
 from decodekit.models.load import load
-from decodekit.plugins.awrs import Awrs
+from decodekit.plugins.awrs import AWRS
 from decodekit.plugins.lantern import Lantern
 from decodekit.plugins.ngram import Ngram
 from decodekit.plugins.speculative import Speculative
 from decodekit.plugins.tree import Tree
-from decodekit.roles import Proposal
-from decodekit.rows import NONE
+from decodekit.run.must_end import MustEnd
 from decodekit.testing.harness import kit_for, rows_for, run
 from decodekit.testing.oracle import FALSE_ALARM, Z_ALARM, Language, Laws, chi_square, enumerate_law, z_score
 from decodekit.testing.tables import TableModel
 from decodekit.testing.toy import ToyConstraint
-from decodekit.warping import Settled
 
 V, MOST = 6, 4
 TARGET = TableModel(vocab=V, seed=31, scale=1.5)
@@ -216,10 +216,10 @@ def test_other_noise_has_the_same_distribution(name: str, chain: str) -> None:
 WEIGHED: dict[str, list[Any]] = {
     "mask smc": ["mask | smc(particles=4, ess=1.0)"],
     "awrs smc": ["awrs | smc(particles=4, ess=0.8)"],
-    "proposal": [Awrs(proposal=NEAR)],
-    "proposal exact": [Awrs(proposal=NEAR, weight="exact")],
-    "proposal head": [Awrs(proposal=NEAR, weight="head", head=2)],
-    "proposal smc, draft": [Awrs(proposal=NEAR), "smc(particles=3)", Speculative(DRAFT, k=2)],
+    "proposal": [AWRS(proposal=NEAR)],
+    "proposal exact": [AWRS(proposal=NEAR, weight="exact")],
+    "proposal head": [AWRS(proposal=NEAR, weight="head", head=2)],
+    "proposal smc, draft": [AWRS(proposal=NEAR), "smc(particles=3)", Speculative(DRAFT, k=2)],
 }
 
 
@@ -268,7 +268,7 @@ SELECTORS: dict[str, Callable[[TableModel], list[Any]]] = {
     "mask": lambda draft: ["mask"],
     "awrs": lambda draft: ["awrs"],
     "awrs smc": lambda draft: ["awrs | smc(particles=2)"],
-    "awrs proposal": lambda draft: [Awrs(proposal=draft)],
+    "awrs proposal": lambda draft: [AWRS(proposal=draft)],
     "rejection": lambda draft: ["rejection", Speculative(draft, k=2)],
     "speculative": lambda draft: ["sample", Speculative(draft, k=2)],
     "tree": lambda draft: ["sample", Tree(draft, branch=(2, 1))],

@@ -9,13 +9,14 @@ import torch
 from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 import decodekit as dk
-from decodekit.cost import Cost
+from decodekit import zoo
+from decodekit.core.cost import Cost
 from decodekit.errors import CompositionError
-from decodekit.models import zoo
 from decodekit.models.canvas_cache import CanvasReader
 from decodekit.models.load import load
-from decodekit.models.zoo import sums, tokenizer
 from decodekit.testing.oracle import rows_of
+from decodekit.zoo import sums
+from training import tokenizer
 
 WORDS = tokenizer.load(zoo.path("masked"))
 

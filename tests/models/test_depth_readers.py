@@ -10,17 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from decodekit.cost import Cost
-from decodekit.kit import Run
-from decodekit.models.depths import Depths
+from decodekit.core.bound import BindContext
+from decodekit.core.cost import Cost
+from decodekit.core.rows import NONE, Rows
 from decodekit.models.exits import StagedReader
 from decodekit.models.forward import Forward
+from decodekit.models.layer_schedule import Depths
 from decodekit.models.stack import layers_of
-from decodekit.models.zoo.partial import running
 from decodekit.plugins.early_exit import EarlyExit, ExitReader
 from decodekit.plugins.skipdecode import FallingReader
-from decodekit.rows import NONE, Rows
 from decodekit.testing.readers import Play, build, norms_in_double
+from training.partial import running
 
 LAYERS = 4
 SHARP = {"gpt2": 3.0, "opt": 4.0}  # of the head, else 12: laws differ in how certain they are
@@ -148,7 +148,7 @@ def rule_of(name: Any, family: str) -> EarlyExit:
 def test_an_early_exit_is_the_whole_models_hidden_state(family: str, rule: str) -> None:
     """Whatever was left pending, forked, rolled back or caught up."""
     model, cuts, options = deep(family), (1, 2, 3), rule_of(rule, family)
-    run = Run(model=None, open=lambda _: None)  # type: ignore[arg-type, return-value]
+    run = BindContext(model=None, open=lambda _: None)  # type: ignore[arg-type, return-value]
     play(
         ByExit(model, cuts, options),
         lambda: ExitReader(options, run, Forward(model, family, None), Cost(), "target"),

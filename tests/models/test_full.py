@@ -14,13 +14,13 @@ from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 import decodekit as dk
-from decodekit.cost import Cost
+from decodekit import zoo
+from decodekit.core.cost import Cost
 from decodekit.errors import ModelError, UnknownModel
-from decodekit.models import zoo
-from decodekit.models.full import Full
+from decodekit.models.full_attention import Full
 from decodekit.models.load import load
-from decodekit.models.zoo import tokenizer
 from decodekit.testing.oracle import rows_of
+from training import tokenizer
 
 WORDS = tokenizer.load(zoo.path("masked"))
 V, H, L, A, KV, INNER = len(WORDS), 16, 2, 4, 2, 24
@@ -117,7 +117,7 @@ def folder(path: Path, config: dict[str, Any], weights: dict[str, Tensor]) -> st
 def test_a_llada_checkpoint_gives_the_logits_of_its_definition(tmp_path: Path, attn: str) -> None:
     weights = llada_weights()
     model = load(folder(tmp_path / "llada", LLADA, weights), dtype="float64", attn=attn)
-    assert model.gives >= {"masked_lm"}
+    assert model.provides >= {"masked_lm"}
     assert (model.mask, model.eos, model.context) == (WORDS.mask_token_id, (WORDS.eos_token_id,), 64)
     ids = torch.tensor([5, 9, WORDS.mask_token_id, 700, WORDS.mask_token_id, 31])
     want = by_hand(weights, ids)

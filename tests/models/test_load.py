@@ -10,12 +10,12 @@ import torch
 import transformers as hf
 from tokenizers import Tokenizer, models
 
-from decodekit.cost import Cost
+from decodekit.core.cost import Cost
+from decodekit.core.rows import NONE, Rows
 from decodekit.errors import DecodekitError, ModelError, UnknownModel
 from decodekit.models.load import load
 from decodekit.models.masks import KNOWN
 from decodekit.models.probe import fitting_cache
-from decodekit.rows import NONE, Rows
 
 V = 40
 SIZES: dict[str, Any] = {
@@ -64,7 +64,7 @@ def rows_of(prompts: list[list[int]], limit: int = 60) -> Rows:
 def test_a_folder(folder: Path, llama: Any, how: dict[str, Any]) -> None:
     model = load(folder, **how)
     assert (model.vocab, model.context, model.eos, model.mask) == (V, 64, (2,), None)
-    assert model.gives == {"causal_lm", "hidden", "embeddings"}
+    assert model.provides == {"causal_lm", "hidden", "embeddings"}
     assert (model.dtype, model.device.type) == (torch.float32, "cpu")
     rows = rows_of([[1, 5, 6]])
     with torch.no_grad():
@@ -210,7 +210,7 @@ def test_a_masked_model_sees_its_canvas_and_nothing_of_its_batch(attention: str)
     torch.manual_seed(1)
     bert = hf.BertForMaskedLM(hf.BertConfig(**SIZES)).eval()
     model = load((bert, words(V)), attn=attention)
-    assert (model.gives, model.mask) == ({"masked_lm", "embeddings"}, 3)
+    assert (model.provides, model.mask) == ({"masked_lm", "embeddings"}, 3)
     rows = rows_of([[1, 5, 6], [1, 7, 8, 9, 4]])
     rows.limit = torch.tensor([6, 8])
     at = torch.tensor([[3, 4, 5], [6, 7, NONE]])

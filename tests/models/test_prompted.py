@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from decodekit.cost import Cost
+from decodekit.core.cost import Cost
+from decodekit.core.rows import NONE, Rows
 from decodekit.models.load import load
 from decodekit.models.prompted import Prompted
-from decodekit.rows import NONE, Rows
 
 
 def test_it_reads_what_a_plain_reader_reads_after_that_prompt() -> None:

@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decodekit.cost import Cost
+from decodekit.core.cost import Cost
+from decodekit.models.append_only_cache import HolesReader
 from decodekit.models.causal import CausalReader
 from decodekit.models.forward import Forward
-from decodekit.models.holes import HolesReader
 from decodekit.models.plain import PlainReader
 from decodekit.plugins.pondering import Passes, Pondering
 from decodekit.testing.readers import FAMILIES, Play, build, norms_in_double

@@ -8,13 +8,13 @@ import pytest
 import torch
 import transformers as hf
 
-from decodekit.cost import Cost
+from decodekit.core.cost import Cost
+from decodekit.core.rows import NONE, Rows
 from decodekit.errors import ModelError
+from decodekit.models.append_only_cache import HolesReader
 from decodekit.models.causal import CausalReader
 from decodekit.models.forward import Forward
-from decodekit.models.holes import HolesReader
 from decodekit.models.plain import PlainReader
-from decodekit.rows import NONE, Rows
 
 READERS: dict[str, type[CausalReader] | type[HolesReader]] = {"slab": CausalReader, "holes": HolesReader}
 

@@ -13,14 +13,14 @@ from torch import Tensor
 import decodekit as dk
 from decodekit.errors import CompositionError
 from decodekit.models.load import load
-from decodekit.models.zoo.data import JSON_SCHEMAS, json_examples
-from decodekit.plugins.adadec import Adadec
+from decodekit.plugins.adadec import AdaDec
 from decodekit.plugins.best_of import BestOf
 from decodekit.plugins.sample import Greedy
 from decodekit.plugins.temperature import Temperature
 from decodekit.testing.harness import run
 from decodekit.testing.tables import TableModel
 from decodekit.testing.toy import ToyConstraint
+from decodekit.zoo.data import JSON_SCHEMAS, json_examples
 
 V, EOS = 5, 0
 TABLE = TableModel(vocab=V, eos=(EOS,), seed=3, scale=1.5)
@@ -69,7 +69,7 @@ def look(
 def test_brute_force(options: tuple[float, int, int], constrained: bool) -> None:
     threshold, width, steps = options
     rule = ToyConstraint(seed=6) if constrained else None
-    part = Adadec(threshold=threshold, candidates=width, steps=steps)
+    part = AdaDec(threshold=threshold, candidates=width, steps=steps)
     out = run([part, Temperature(0.8)], TABLE, PROMPTS, constraint=rule, max_tokens=MOST)
     paused = 0
     for prompt, most, text in zip(PROMPTS, MOST, out.texts, strict=True):
@@ -90,9 +90,9 @@ def test_brute_force(options: tuple[float, int, int], constrained: bool) -> None
 
 def test_limits() -> None:
     greedy = run([Greedy()], TABLE, PROMPTS, max_tokens=MOST).texts
-    for part in (Adadec(threshold=math.inf), Adadec(threshold=0.0, candidates=1), Adadec(threshold=0.0, steps=0)):
+    for part in (AdaDec(threshold=math.inf), AdaDec(threshold=0.0, candidates=1), AdaDec(threshold=0.0, steps=0)):
         assert run([part], TABLE, PROMPTS, max_tokens=MOST).texts == greedy
-    assert run([Adadec(threshold=0.0)], TABLE, PROMPTS, max_tokens=MOST).texts != greedy
+    assert run([AdaDec(threshold=0.0)], TABLE, PROMPTS, max_tokens=MOST).texts != greedy
 
 
 ZOO = [e.prompt for e in json_examples("heldout", 3, 5)] + ["x", "Count the pets.\nvet as SQL:\n"]
@@ -102,7 +102,7 @@ ZOO = [e.prompt for e in json_examples("heldout", 3, 5)] + ["x", "Count the pets
 def test_caches_guesses_and_batches_change_nothing(limit: str | None) -> None:
     rule = None if limit is None else dk.json_schema(JSON_SCHEMAS[limit])
     options: dict[str, Any] = {"max_tokens": 40, "constraint": rule}
-    part = Adadec(threshold=0.3, steps=4)
+    part = AdaDec(threshold=0.3, steps=4)
     cached = dk.generate("zoo:draft", ZOO, strategy=part, **options)
     fresh = dk.generate(load("zoo:draft", cache="none"), ZOO, strategy=part, **options)
     alone = [dk.generate("zoo:draft", one, strategy=part, **options) for one in ZOO]
@@ -145,9 +145,9 @@ def test_bad_input() -> None:
 
 
 def test_it_goes_with_populations() -> None:
-    chance = Adadec(threshold=0.5, signal="random")
+    chance = AdaDec(threshold=0.5, signal="random")
     out = run([chance, BestOf(n=2)], TABLE, PROMPTS, max_tokens=MOST)
     plain = run([chance], TABLE, PROMPTS, max_tokens=MOST).texts
     assert out.texts[::2] == plain
     with pytest.raises(CompositionError, match="best_of would choose among equal texts under adadec"):
-        run([Adadec(threshold=0.5), BestOf(n=2)], TABLE, PROMPTS, max_tokens=MOST)
+        run([AdaDec(threshold=0.5), BestOf(n=2)], TABLE, PROMPTS, max_tokens=MOST)

@@ -10,14 +10,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decodekit import noise
-from decodekit.about import form
-from decodekit.cost import Cost
-from decodekit.kit import Run
-from decodekit.plugins.awrs import Awrs
+from decodekit.core import noise
+from decodekit.core.bound import BindContext
+from decodekit.core.cost import Cost
+from decodekit.core.protocols import Proposal
+from decodekit.core.rows import NONE
+from decodekit.plugins.awrs import AWRS
 from decodekit.plugins.mask import Mask
-from decodekit.roles import Proposal
-from decodekit.rows import NONE
+from decodekit.registry.metadata import form
 from decodekit.testing.harness import run
 from decodekit.testing.oracle import Z_ALARM, enumerate_law, rows_of, z_score
 from decodekit.testing.single import Fixed, step
@@ -34,7 +34,7 @@ def test_same_token_as_masked_sampling(seed: int, vocab: int, refused: float, ch
     rule = Fixed((torch.rand(vocab, generator=made) >= refused).tolist())
     masked = step(Mask(), logits, rule)
     for weight in ("auto", "recursive", "two_loops", "exact", "none"):
-        choice = step(Awrs(weight=weight, chunk=chunk), logits, rule)
+        choice = step(AWRS(weight=weight, chunk=chunk), logits, rule)
         assert torch.equal(choice.tokens, masked.tokens)
         assert torch.equal(choice.take, masked.take)
         assert choice.dead is not None
@@ -46,7 +46,7 @@ def test_same_token_as_masked_sampling(seed: int, vocab: int, refused: float, ch
 def test_same_texts_as_masked_sampling_in_the_loop(seed: int) -> None:
     rule = ToyConstraint(seed=seed, dead_ends=seed % 2 == 0, refuse=0.6)
     prompts, most = [[1, 2], [3], [4, 1, 2]], [8, 3, 5]
-    walked = run(Awrs(chunk=1 + seed % 3), MODEL, prompts, constraint=rule, seed=seed, max_tokens=most, samples=7)
+    walked = run(AWRS(chunk=1 + seed % 3), MODEL, prompts, constraint=rule, seed=seed, max_tokens=most, samples=7)
     masked = run(Mask(), MODEL, prompts, constraint=rule, seed=seed, max_tokens=most, samples=7)
     assert walked.texts == masked.texts
     assert [r.reason for r in walked.rows] == [r.reason for r in masked.rows]
@@ -59,10 +59,10 @@ def test_tiny_allowed_mass(z: float, dtype: torch.dtype) -> None:
     logits = torch.full((400, 11), math.log((1 - z) / 10), dtype=dtype)
     logits[:, 7] = math.log(z)
     for selector in (
-        Awrs(),
-        Awrs(weight="recursive"),
-        Awrs(weight="recursive", ahead=3, chunk=2),
-        Awrs(weight="two_loops"),
+        AWRS(),
+        AWRS(weight="recursive"),
+        AWRS(weight="recursive", ahead=3, chunk=2),
+        AWRS(weight="two_loops"),
     ):
         choice = step(selector, logits, Fixed([i == 7 for i in range(11)]))
         assert choice.dead is not None
@@ -76,16 +76,16 @@ def test_tiny_allowed_mass(z: float, dtype: torch.dtype) -> None:
 def test_edges() -> None:
     certain = torch.tensor([[0.0, -torch.inf, -torch.inf]], dtype=torch.float64)
     for weight in ("auto", "recursive", "two_loops", "head"):
-        choice = step(Awrs(weight=weight), certain, Fixed([True, False, False]))
+        choice = step(AWRS(weight=weight), certain, Fixed([True, False, False]))
         assert (choice.tokens.tolist(), choice.logw.tolist()) == ([[0]], [[0.0]])  # type: ignore[union-attr]
     for logits in (certain, torch.zeros(1, 3)):
-        choice = step(Awrs(), logits, Fixed([False] * 3))
+        choice = step(AWRS(), logits, Fixed([False] * 3))
         assert choice.dead.tolist() == [True]  # type: ignore[union-attr]
         assert choice.take.tolist() == [[False]]
     rule = Fixed([False] * 500 + [True])
     logits = torch.zeros(3, 501)
     logits[:, -1] = -20.0
-    choice = step(Awrs(max_rejects=10), logits, rule)
+    choice = step(AWRS(max_rejects=10), logits, rule)
     assert choice.dead.tolist() == [True] * 3  # type: ignore[union-attr]
     assert rule.checks == 30
 
@@ -93,7 +93,7 @@ def test_edges() -> None:
 def test_checks_are_few_and_calls_fewer() -> None:
     logits = torch.randn(64, 5000, generator=torch.Generator().manual_seed(1)) * 4
     rule = Fixed([i % 3 > 0 for i in range(5000)])
-    step(Awrs(), logits, rule)
+    step(AWRS(), logits, rule)
     assert rule.checks <= 64 * 16
     assert rule.calls <= 3
 
@@ -101,7 +101,7 @@ def test_checks_are_few_and_calls_fewer() -> None:
 def test_guesses_are_verified_like_single_steps() -> None:
     rule = ToyConstraint(seed=5, refuse=0.6)
     prompts = [[1, 2], [3], [4, 4, 1]]
-    plain = run(Awrs(), MODEL, prompts, constraint=rule, max_tokens=4, eos=(), seed=4)
+    plain = run(AWRS(), MODEL, prompts, constraint=rule, max_tokens=4, eos=(), seed=4)
     for r, i in itertools.product(range(3), range(4)):
         rows = rows_of(prompts)
         rows.stream = torch.cat([noise.streams(4, p, 1) for p in prompts])
@@ -109,9 +109,9 @@ def test_guesses_are_verified_like_single_steps() -> None:
         guess[r, i] = (guess[r, i] + 1) % 5 if i < 3 else NONE
         ask = Proposal(rows.n[:, None] + torch.arange(4), guess)
         rows.write(ask.at, guess, guess != NONE)
-        bound = Run(model=MODEL, open=lambda thing: MODEL)
+        bound = BindContext(model=MODEL, open=lambda thing: MODEL)
         logits = MODEL.reader(Cost(), "target").read(rows, ask.at)
-        choice = Awrs().bind(bound).select(rows, ask, logits, rule.bind(bound))
+        choice = AWRS().bind(bound).select(rows, ask, logits, rule.bind(bound))
         assert choice.logw is not None
         for row, text in enumerate(plain.texts):
             most = i + 1 if row == r and i < 3 else 4
@@ -123,17 +123,17 @@ def test_guesses_are_verified_like_single_steps() -> None:
 def test_a_batch_is_its_single_runs() -> None:
     rule = ToyConstraint(seed=2, dead_ends=True)
     prompts, most = [[1, 2], [3], [4, 4, 1, 2, 3], [1, 2]], [5, 1, 9, 3]
-    batch = run(Awrs(chunk=2), MODEL, prompts, constraint=rule, max_tokens=most, seed=11, samples=2)
+    batch = run(AWRS(chunk=2), MODEL, prompts, constraint=rule, max_tokens=most, seed=11, samples=2)
     singles = [
-        run(Awrs(chunk=2), MODEL, [p], constraint=rule, max_tokens=m, seed=11, samples=2)
+        run(AWRS(chunk=2), MODEL, [p], constraint=rule, max_tokens=m, seed=11, samples=2)
         for p, m in zip(prompts, most, strict=True)
     ]
     assert batch.texts == [text for single in singles for text in single.texts]
     assert [row.logw for row in batch.rows] == [row.logw for single in singles for row in single.rows]
 
 
-@pytest.mark.parametrize("selector", [Awrs(), Awrs(chunk=1), Awrs(max_rejects=2), Awrs(weight="exact")], ids=form)
-def test_weighted_texts_are_those_of_the_plain_model(selector: Awrs) -> None:
+@pytest.mark.parametrize("selector", [AWRS(), AWRS(chunk=1), AWRS(max_rejects=2), AWRS(weight="exact")], ids=form)
+def test_weighted_texts_are_those_of_the_plain_model(selector: AWRS) -> None:
     """Over whole texts: E[w 1{text}] = p(text) [allowed], text by text."""
     rule = ToyConstraint(seed=5, dead_ends=True)
     laws = enumerate_law(MODEL.logits, [1, 2], 3, eos=(0,), constraint=rule)

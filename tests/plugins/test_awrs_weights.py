@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from decodekit import estimators, noise
-from decodekit.about import form
-from decodekit.plugins.awrs import Awrs
-from decodekit.rows import NONE
+from decodekit.core import noise
+from decodekit.core.rows import NONE
+from decodekit.plugins.awrs import AWRS
+from decodekit.registry.metadata import form
+from decodekit.rejection import estimators
 from decodekit.testing.harness import run
 from decodekit.testing.oracle import Z_ALARM, enumerate_law, rows_of, z_score
 from decodekit.testing.single import Fixed, step
@@ -39,7 +40,7 @@ def orders(p: list[Fraction]) -> list[tuple[tuple[int, ...], Fraction]]:
     return found
 
 
-def measure(p: list[Fraction], ok: Sequence[bool], selector: Awrs, patch: pytest.MonkeyPatch) -> list[float]:
+def measure(p: list[Fraction], ok: Sequence[bool], selector: AWRS, patch: pytest.MonkeyPatch) -> list[float]:
     """E[w 1{x}] for each token x: every order is walked by the real code, and weighted by its exact probability."""
     every = orders(p)
     walks = torch.full((len(every), len(p)), NONE)
@@ -75,7 +76,7 @@ def test_looking_ahead_is_proper(mass: list[int], ok: list[bool], ahead: int, ca
     """The strong contract, E[w 1{x}] = p(x) [x allowed], over all orders with their exact probabilities."""
     p = [Fraction(m, sum(mass)) for m in mass]
     with pytest.MonkeyPatch.context() as patch:
-        out = measure(p, ok[: len(p)], Awrs(weight="recursive", ahead=ahead, chunk=chunk, max_rejects=cap), patch)
+        out = measure(p, ok[: len(p)], AWRS(weight="recursive", ahead=ahead, chunk=chunk, max_rejects=cap), patch)
     for x, mass_x in enumerate(p):
         assert math.isclose(out[x], float(mass_x) if ok[x] else 0.0, rel_tol=1e-12, abs_tol=1e-14)
 
@@ -90,7 +91,7 @@ def test_the_enumeration_notices_a_wrong_weight() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(estimators, "look", greedy)
-        out = measure(p, ok, Awrs(weight="recursive"), patch)
+        out = measure(p, ok, AWRS(weight="recursive"), patch)
     assert abs(out[0] - 0.5) > 0.01
 
 
@@ -108,7 +109,7 @@ def both_orders(p: list[Fraction], ok: Sequence[bool], patch: pytest.MonkeyPatch
 
     patch.setattr(noise, "order", walked)
     law = torch.tensor([float(mass) for mass in p], dtype=torch.float64).log()
-    choice = step(Awrs(weight="two_loops"), law.expand(len(pairs), -1), Fixed(ok))
+    choice = step(AWRS(weight="two_loops"), law.expand(len(pairs), -1), Fixed(ok))
     assert choice.logw is not None
     out = [0.0] * len(p)
     for i, ((_, one), (_, other)) in enumerate(pairs):
@@ -188,14 +189,14 @@ def test_the_formula_of_replays_against_its_series(z: Fraction, cap: int | None,
 
 
 SETTINGS = [
-    Awrs(),
-    Awrs(weight="replay", accepts=2, replays=1),
-    Awrs(weight="replay", accepts=3, replays=4, max_rejects=2),
-    Awrs(weight="replay", accepts=2, max_rejects=5),
-    Awrs(weight="two_loops"),
-    Awrs(weight="head", head=1),
-    Awrs(weight="head", head=3),
-    Awrs(weight="recursive", ahead=2),
+    AWRS(),
+    AWRS(weight="replay", accepts=2, replays=1),
+    AWRS(weight="replay", accepts=3, replays=4, max_rejects=2),
+    AWRS(weight="replay", accepts=2, max_rejects=5),
+    AWRS(weight="two_loops"),
+    AWRS(weight="head", head=1),
+    AWRS(weight="head", head=3),
+    AWRS(weight="recursive", ahead=2),
 ]
 NAMES = [form(one) for one in SETTINGS]
 
@@ -204,7 +205,7 @@ NAMES = [form(one) for one in SETTINGS]
 @pytest.mark.parametrize(
     "ok", [(1, 0, 1, 0, 1, 0), (0, 0, 0, 0, 0, 1), (0, 1, 1, 1, 1, 1)], ids=["half", "rare", "best"]
 )
-def test_every_weight_is_proper_token_by_token(selector: Awrs, ok: Sequence[int]) -> None:
+def test_every_weight_is_proper_token_by_token(selector: AWRS, ok: Sequence[int]) -> None:
     """E[w 1{x}] = p(x) for each allowed x, by 6,000 independent steps of the real code and noise."""
     p = torch.tensor([0.4, 0.25, 0.15, 0.1, 0.07, 0.03], dtype=torch.float64)
     choice = step(selector, p.log().expand(6000, -1), Fixed([bool(one) for one in ok]))
@@ -226,13 +227,13 @@ def test_variance_and_checks_follow_their_laws() -> None:
     p /= p.sum()
     ok = [i % 9 == 4 for i in range(200)]
     z = float(p[torch.tensor(ok)].sum())
-    choice = step(Awrs(weight="replay", accepts=2, replays=1), p.log().expand(4000, -1), Fixed(ok))
+    choice = step(AWRS(weight="replay", accepts=2, replays=1), p.log().expand(4000, -1), Fixed(ok))
     assert choice.logw is not None
     weight = choice.logw[:, 0].exp()
     assert float(weight.mean()) == pytest.approx(z, rel=0.1)
     assert float(weight.var() / weight.mean() ** 2) == pytest.approx(math.log(1 / z) / (1 - z) - 1, rel=0.2)
     rule = Fixed(ok)
-    step(Awrs(weight="none", chunk=1), p.log().expand(1000, -1), rule)
+    step(AWRS(weight="none", chunk=1), p.log().expand(1000, -1), rule)
     law = 1 + sum(float(q / (q + z)) for q, fine in zip(p, ok, strict=True) if not fine)
     assert rule.needed / 1000 == pytest.approx(law, rel=0.1)
 
@@ -242,7 +243,7 @@ def test_replays_beat_the_look_ahead_where_the_constraint_bites() -> None:
     p /= p.sum()
     ok = [i % 40 == 17 for i in range(500)]
     price = {}
-    for name, selector in (("replay", Awrs()), ("one", Awrs(weight="recursive", chunk=1))):
+    for name, selector in (("replay", AWRS()), ("one", AWRS(weight="recursive", chunk=1))):
         rule = Fixed(ok)
         choice = step(selector, p.log().expand(300, -1), rule)
         assert choice.logw is not None
@@ -256,7 +257,7 @@ def test_another_prompt_proposes_and_the_weight_corrects_it(proposal: Any) -> No
     """The proposal reads other words than the target; joint law by enumeration, rows of different lengths at once."""
     model, rule = TableModel(vocab=5, eos=(0,), seed=4), ToyConstraint(seed=6, dead_ends=True)
     out = run(
-        [Awrs(proposal=proposal, instead="dcdbc")],
+        [AWRS(proposal=proposal, instead="dcdbc")],
         model,
         [[1, 2], [3, 1, 1, 2, 1]],
         constraint=rule,
@@ -271,5 +272,5 @@ def test_another_prompt_proposes_and_the_weight_corrects_it(proposal: Any) -> No
         best = max(laws.posterior, key=lambda text: laws.posterior[text])
         hit = torch.tensor([tuple(row.tokens[row.start :]) == best for row in rows])
         assert abs(z_score(weight * hit, laws.posterior[best] * laws.evidence)) < Z_ALARM
-    plain = run([Awrs()], model, [[1, 2]], constraint=rule, max_tokens=3, samples=300)
+    plain = run([AWRS()], model, [[1, 2]], constraint=rule, max_tokens=3, samples=300)
     assert [row.logw for row in plain.rows] != [row.logw for row in out.rows[:300]]  # it does propose otherwise

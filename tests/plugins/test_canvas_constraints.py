@@ -13,15 +13,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import decodekit as dk
-from decodekit.constraints.vocabulary import Vocabulary
+from decodekit.constraints.core.vocabulary import Vocabulary
 from decodekit.errors import CompositionError, ConstraintError, DecodekitError
 from decodekit.models.load import load
-from decodekit.models.zoo import sums
-from decodekit.models.zoo.data import json_examples
 from decodekit.testing.harness import run
 from decodekit.testing.oracle import Z_ALARM, z_score
 from decodekit.testing.tables import TableModel
 from decodekit.testing.toy import ToyConstraint
+from decodekit.zoo import sums
+from decodekit.zoo.data import json_examples
 
 V, T = 5, 4
 MODEL = TableModel(vocab=V, masked=True, seed=6, eos=(0,), scale=1.0)

@@ -11,16 +11,16 @@ import pytest
 import torch
 
 import decodekit as dk
-from decodekit.constraints.unrolled import unrolled
-from decodekit.constraints.vocabulary import Vocabulary
+from decodekit.constraints.canvas.unrolled import unrolled
+from decodekit.constraints.core.vocabulary import Vocabulary
+from decodekit.core.bound import BindContext
+from decodekit.core.rows import NONE
+from decodekit.diffusion.marginals import Cells, Sums
 from decodekit.errors import CompositionError, ConstraintError
-from decodekit.kit import Run
-from decodekit.lattice import Cells, Sums
-from decodekit.models.zoo import sums
-from decodekit.rows import NONE
 from decodekit.testing.harness import opened, run
 from decodekit.testing.oracle import FALSE_ALARM, Z_ALARM, chi_square, z_score
 from decodekit.testing.tables import TableModel
+from decodekit.zoo import sums
 
 SIGNS = Vocabulary((b"", b"(", b")", b"a", b"()", b",", b""))
 """0 ends a text, 4 is two signs in one token, 6 is the mask."""
@@ -52,7 +52,7 @@ def whole(grammar: Any, canvas: tuple[int, ...]) -> bool:
 @pytest.mark.parametrize("text", [NESTED, LISTS, MIRROR])
 def test_sums_marginals_best_and_draws_are_those_of_enumeration(text: str) -> None:
     grammar, cells, many = dk.cfg(text), 4, 3
-    lattice = unrolled([grammar.unbounded()], [], SIGNS, Run(model=MODEL, open=opened, eos=(0,)), "cfg")(cells)
+    lattice = unrolled([grammar.unbounded()], [], SIGNS, BindContext(model=MODEL, open=opened, eos=(0,)), "cfg")(cells)
     p = torch.rand(many, cells, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     p[:, :, 6] = 0.0
     p = p / p.sum(2, keepdim=True)
@@ -157,9 +157,9 @@ def test_what_cannot_be_is_refused_before_anything_is_read(monkeypatch: pytest.M
     with pytest.raises(CompositionError, match="finite automaton"):
         run("threshold", MODEL, [[1]], constraint=dk.cfg('start: "a"', dialect="llguidance"), max_tokens=4)
     with monkeypatch.context() as less:
-        less.setattr("decodekit.constraints.unrolled.STATES", 5)
+        less.setattr("decodekit.constraints.canvas.unrolled.STATES", 5)
         with pytest.raises(ConstraintError, match="5 are the most"):
             run("threshold", MODEL, [[1]], constraint=dk.cfg(LISTS), max_tokens=9)
-    monkeypatch.setattr("decodekit.constraints.unrolled.PLACES", 5)
+    monkeypatch.setattr("decodekit.constraints.canvas.unrolled.PLACES", 5)
     with pytest.raises(ConstraintError, match="more than 5 places within"):
         run("threshold", MODEL, [[1]], constraint=dk.cfg(LISTS), max_tokens=19)

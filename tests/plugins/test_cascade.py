@@ -10,18 +10,18 @@ import pytest
 import torch
 
 import decodekit as dk
-from decodekit import deferral
+from decodekit.analysis import deferral
+from decodekit.core.rows import Retired
+from decodekit.core.uncertainty import ANSWER, Answers
 from decodekit.errors import CompositionError, DecodekitError, OptionError
-from decodekit.fitting import Fitted
-from decodekit.models.zoo.data import JSON_SCHEMAS, json_examples
 from decodekit.plugins.cascade import Cascade
 from decodekit.plugins.sample import Sample
-from decodekit.results import Result
-from decodekit.rows import Retired
+from decodekit.run.results import Result
+from decodekit.scores.fitted_rules import Fitted
 from decodekit.testing.harness import run
 from decodekit.testing.tables import TableModel
 from decodekit.testing.toy import ToyConstraint
-from decodekit.uncertainty import ANSWER, Answers
+from decodekit.zoo.data import JSON_SCHEMAS, json_examples
 
 PROMPTS = [e.prompt for e in json_examples("heldout", 4, 3)] + ["x"]
 NEVER, ALWAYS = "threshold=-1e9", "threshold=0.0"

@@ -10,12 +10,13 @@ import pytest
 import torch
 
 import decodekit as dk
-from decodekit import critics, diagnostics, potentials, workers
+from decodekit.analysis import diagnostics
 from decodekit.errors import DecodekitError, OptionError
 from decodekit.models.load import load
-from decodekit.plugins.awrs import Awrs
-from decodekit.plugins.smc import Smc
-from decodekit.trace import Trace
+from decodekit.particles import critics, potentials, process_pool
+from decodekit.plugins.awrs import AWRS
+from decodekit.plugins.smc import SMC
+from decodekit.trace.trace import Trace
 
 SCHEMA = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 6}}, "required": ["name"]}
 
@@ -51,15 +52,15 @@ def test_an_answer_compares_two_texts() -> None:
 
 def test_a_model_critic_guides_a_population() -> None:
     """A product of experts: particles of base, weighed by the draft model's likelihood."""
-    smc = Smc(particles=4, critic=critics.Likelihood("zoo:draft") ** 0.5, at="end", ess=0)
+    smc = SMC(particles=4, critic=critics.Likelihood("zoo:draft") ** 0.5, at="end", ess=0)
     out = dk.generate(
-        "zoo:base", "Ada Park is 36.", constraint=SCHEMA, strategy=[Awrs(weight="exact"), smc], max_tokens=24
+        "zoo:base", "Ada Park is 36.", constraint=SCHEMA, strategy=[AWRS(weight="exact"), smc], max_tokens=24
     )
     plain = dk.generate(
         "zoo:base",
         "Ada Park is 36.",
         constraint=SCHEMA,
-        strategy=[Awrs(weight="exact"), Smc(particles=4, ess=0)],
+        strategy=[AWRS(weight="exact"), SMC(particles=4, ess=0)],
         max_tokens=24,
     )
     critic = critics.Likelihood("zoo:draft")
@@ -92,7 +93,7 @@ def test_a_function_that_no_other_process_can_import_is_refused() -> None:
 
     alien.__module__ = "nowhere_at_all.deep"
     with pytest.raises(OptionError, match=r"'nowhere_at_all[.]deep' cannot be imported by another process"):
-        workers.ask(alien, ["a"], 1, 1.0)
+        process_pool.ask(alien, ["a"], 1, 1.0)
 
 
 def test_boundaries_may_be_an_expression() -> None:
@@ -102,18 +103,18 @@ def test_boundaries_may_be_an_expression() -> None:
         seen.append(text)
         return 0.0
 
-    strategy = [Awrs(), Smc(particles=2, critic=critic, at='":')]
+    strategy = [AWRS(), SMC(particles=2, critic=critic, at='":')]
     out = dk.generate("zoo:base", "Ada Park is 36.", constraint=SCHEMA, strategy=strategy, max_tokens=24)
     whole = {one.text for one in out.samples}
     assert seen
     assert all('":' in text for text in seen)
     assert len(seen) <= 2 * (1 + max(text.count('":') for text in whole))
     with pytest.raises(OptionError, match="regular expression"):
-        Smc(at="(")
+        SMC(at="(")
 
 
 def population(path: object = None) -> tuple[Trace, int]:
-    strategy = [Awrs(), Smc(particles=6, ess=0.95)]
+    strategy = [AWRS(), SMC(particles=6, ess=0.95)]
     out = dk.generate(
         "zoo:base", ["Ada Park is 36.", "Bo Lee"], constraint=SCHEMA, strategy=strategy, max_tokens=24, batch_size=6
     )
@@ -147,7 +148,7 @@ def test_a_genealogy_leads_back_to_the_ancestors() -> None:
 
 @pytest.mark.parametrize("critic", [None, lambda text: False], ids=["never resampled", "all dead"])
 def test_populations_without_any_resampling_have_a_genealogy_too(critic: object) -> None:
-    strategy = [Awrs(), Smc(particles=5, ess=0, critic=critic)]
+    strategy = [AWRS(), SMC(particles=5, ess=0, critic=critic)]
     out = dk.generate("zoo:base", "Ada", constraint=SCHEMA, strategy=strategy, max_tokens=6)
     assert out.trace is not None
     found = diagnostics.data(out.trace)

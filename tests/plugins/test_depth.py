@@ -8,24 +8,24 @@ import pytest
 import torch
 
 import decodekit as dk
+from decodekit.core.protocols import Round
 from decodekit.errors import CompositionError, ModelError, OptionError
-from decodekit.models.depths import Depths
+from decodekit.models.layer_schedule import Depths
 from decodekit.models.load import load
 from decodekit.models.model import HFModel
-from decodekit.models.zoo.partial import running
-from decodekit.plugins.awrs import Awrs
+from decodekit.plugins.awrs import AWRS
 from decodekit.plugins.early_exit import EarlyExit
 from decodekit.plugins.sample import Greedy, Sample
 from decodekit.plugins.self_speculative import SelfSpeculative
-from decodekit.plugins.skipdecode import Skipdecode
-from decodekit.plugins.smc import Smc
+from decodekit.plugins.skipdecode import SkipDecode
+from decodekit.plugins.smc import SMC
 from decodekit.plugins.speculative import Speculative
-from decodekit.roles import Round
 from decodekit.testing.harness import run
 from decodekit.testing.oracle import Z_ALARM, enumerate_law, z_score
 from decodekit.testing.readers import V, build
 from decodekit.testing.tables import TableModel
 from decodekit.testing.toy import ToyConstraint
+from training.partial import running
 
 SERVED = ["gpt2", "gpt_neox", "llama", "qwen2", "qwen3", "opt"]
 PROMPTS = [[1, 5, 3], [4], [7, 2, 9, 11, 12, 3]]
@@ -80,9 +80,9 @@ def test_what_the_draft_computed_is_not_computed_again() -> None:
 
 
 SCORERS = [
-    Skipdecode(k_min=1, k_max=4, length=8),
-    Skipdecode(k_min=2, k_max=3, length=5, warmup=2),
-    Skipdecode(k_min=1, k_max=3, length=4, keep="bottom"),
+    SkipDecode(k_min=1, k_max=4, length=8),
+    SkipDecode(k_min=2, k_max=3, length=5, warmup=2),
+    SkipDecode(k_min=1, k_max=3, length=4, keep="bottom"),
     EarlyExit(threshold=0.3),
     EarlyExit(rule="entropy", threshold=1.2, layers=(2,)),
     EarlyExit(rule="cosine", threshold=0.6, layers=(1, 3)),
@@ -108,7 +108,7 @@ def test_thresholds_that_nothing_or_everything_meets() -> None:
     assert lowest.cost.models["target"].layers == 2 * lowest.cost.models["target"].fed
 
 
-@pytest.mark.parametrize("scorer", [Skipdecode(k_min=1, k_max=3, length=2), EarlyExit(threshold=0.5, layers=(2,))])
+@pytest.mark.parametrize("scorer", [SkipDecode(k_min=1, k_max=3, length=2), EarlyExit(threshold=0.5, layers=(2,))])
 @pytest.mark.parametrize("drafted", [False, True])
 def test_the_evidence_of_a_population_is_unbiased(scorer: Any, drafted: bool) -> None:
     """Resampled rows take every layer's cache, and what is pending, with them."""
@@ -116,7 +116,7 @@ def test_the_evidence_of_a_population_is_unbiased(scorer: Any, drafted: bool) ->
     limit = ToyConstraint(seed=6, dead_ends=True)
     laws = enumerate_law(_law(small, scorer), [1, 2], 3, eos=(0,), constraint=limit)
     guess = [Speculative(TableModel(vocab=5, eos=(0,), seed=9), k=2)] if drafted else []
-    parts = [Awrs(), Smc(particles=4, ess=0.9), scorer, *guess]
+    parts = [AWRS(), SMC(particles=4, ess=0.9), scorer, *guess]
     out = run(parts, small, [[1, 2]], constraint=limit, max_tokens=3, samples=600)
     weight = torch.tensor([row.logw for row in out.rows], dtype=torch.float64).exp()
     assert abs(z_score(weight.view(-1, 4).mean(1), laws.evidence)) < Z_ALARM
@@ -166,7 +166,7 @@ def _law(small: HFModel, scorer: Any) -> Any:
         law = low.masked_fill(~allowed, -torch.inf).softmax(-1).sort(descending=True).values
         return bool(law[0] - law[1] >= 0.5)
 
-    return skipped if isinstance(scorer, Skipdecode) else exited
+    return skipped if isinstance(scorer, SkipDecode) else exited
 
 
 def test_an_exit_is_judged_after_the_grammar() -> None:
@@ -215,9 +215,9 @@ def test_skipdecode_drafts_for_its_own_full_model() -> None:
 
 def test_bad_input() -> None:
     with pytest.raises(OptionError, match="k_min=4 is more than k_max=2: depth must not rise"):
-        Skipdecode(k_min=4, k_max=2, length=9)
+        SkipDecode(k_min=4, k_max=2, length=9)
     with pytest.raises(OptionError, match="warmup=3 layers always run, and k_min=2 allows fewer"):
-        Skipdecode(k_min=2, k_max=4, length=9, warmup=3)
+        SkipDecode(k_min=2, k_max=4, length=9, warmup=3)
     for strategy, said in (
         ("skipdecode(2, 9, 5)", "k_max=9 and zoo:deep has 8 layers"),
         ("self_speculative(exit=8)", "exit=8 leaves nothing to check with"),
@@ -236,4 +236,4 @@ def test_bad_input() -> None:
         dk.generate(plain, "x", strategy="greedy | early_exit", max_tokens=2)
     gemma = HFModel(build("gemma2", "eager"), model().tokenizer, "gemma", context=64, eos=(0,), mask=None, masked=False)
     with pytest.raises(ModelError, match="layers of gemma2 cannot be run apart"):
-        run([Greedy(), Skipdecode(1, 2, 5)], gemma, [[1]])
+        run([Greedy(), SkipDecode(1, 2, 5)], gemma, [[1]])

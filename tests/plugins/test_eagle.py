@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import save_file
 
 import decodekit as dk
+from decodekit.core.protocols import Round
+from decodekit.core.rows import Rows
 from decodekit.errors import CompositionError, ModelError
 from decodekit.models.feature_head import FILE, READ, STATES, FeatureHead
-from decodekit.roles import Round
-from decodekit.rows import Rows
 from decodekit.testing import TableModel
 from decodekit.testing.harness import run
 

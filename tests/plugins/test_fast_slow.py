@@ -9,13 +9,13 @@ import pytest
 import torch
 
 import decodekit as dk
-from decodekit import mixing
+from decodekit.ensembles import combiners
 from decodekit.errors import CompositionError, DecodekitError, OptionError
-from decodekit.fitting import Fitted
 from decodekit.models.load import load
-from decodekit.models.zoo.data import JSON_SCHEMAS, json_examples
 from decodekit.plugins.fast_slow import FastSlow
-from decodekit.spec import parse
+from decodekit.registry.spec import parse
+from decodekit.scores.fitted_rules import Fitted
+from decodekit.zoo.data import JSON_SCHEMAS, json_examples
 
 PROMPTS = [e.prompt for e in json_examples("heldout", 3, 5)] + ["x", "Count the pets.\nvet as SQL:\n"]
 FAST, SLOW = "zoo:draft", "zoo:base"
@@ -126,18 +126,19 @@ def test_mixing_is_its_formulas() -> None:
     f, s, t = torch.randn(3, 4, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     p, q = f.softmax(-1), s.softmax(-1)
     close = torch.testing.assert_close
-    close(mixing.ensemble(f, s, 0.3).exp(), 0.7 * p + 0.3 * q)
-    close(mixing.product(f, s, 0.3).softmax(-1), (p**0.7 * q**0.3) / (p**0.7 * q**0.3).sum(-1, keepdim=True))
-    close(mixing.contrastive(s, f, 0.5).exp(), q**1.5 / p**0.5)
-    close(mixing.guided(f, s, 2.0).exp(), p**2 / q)
+    close(combiners.ensemble(f, s, 0.3).exp(), 0.7 * p + 0.3 * q)
+    close(combiners.product(f, s, 0.3).softmax(-1), (p**0.7 * q**0.3) / (p**0.7 * q**0.3).sum(-1, keepdim=True))
+    close(combiners.contrastive(s, f, 0.5).exp(), q**1.5 / p**0.5)
+    close(combiners.guided(f, s, 2.0).exp(), p**2 / q)
     close(
-        mixing.proxy(s, t, f, 1.0).softmax(-1), (q * t.softmax(-1) / p) / (q * t.softmax(-1) / p).sum(-1, keepdim=True)
+        combiners.proxy(s, t, f, 1.0).softmax(-1),
+        (q * t.softmax(-1) / p) / (q * t.softmax(-1) / p).sum(-1, keepdim=True),
     )
-    kept = mixing.plausible(s, 0.2)
+    kept = combiners.plausible(s, 0.2)
     assert torch.equal(kept, q >= 0.2 * q.amax(-1, keepdim=True))
     only = torch.zeros_like(kept)
     only[..., 2] = True
-    assert bool(mixing.plausible(s, 0.9, only)[..., 2].all())
+    assert bool(combiners.plausible(s, 0.9, only)[..., 2].all())
 
 
 def test_bad_input(tmp_path: Path) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 import decodekit as dk
-from decodekit.canonicality import canonicality_of
-from decodekit.compare.tasks.embedded import Json
-from decodekit.compose import compose
+from decodekit.comparison.tasks.embedded import Json
 from decodekit.errors import CompositionError
 from decodekit.models.load import load
 from decodekit.plugins.forced import Forced
-from decodekit.registry import load as named
+from decodekit.registry.compose import compose
+from decodekit.registry.discovery import load as named
+from decodekit.text.canonical import canonicality_of
 
 ITEMS = Json(limit=3).items()
 
@@ -58,8 +58,8 @@ def test_canonical_is_canonical_and_says_what_it_keeps() -> None:
     assert out.finish == "eos"
     assert out.tokens[: len(head)] == head
     sample = named("sample")()
-    assert compose([Forced(canonical=True), sample], frozenset({"causal_lm"}), (rule,)).keeps == "approximate"
-    assert compose([Forced(), sample], frozenset({"causal_lm"}), (rule,)).keeps == "exact"
+    assert compose([Forced(canonical=True), sample], frozenset({"causal_lm"}), (rule,)).exactness == "approximate"
+    assert compose([Forced(), sample], frozenset({"causal_lm"}), (rule,)).exactness == "exact"
 
 
 def test_without_a_constraint_nothing_is_forced() -> None:

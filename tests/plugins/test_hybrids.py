@@ -10,13 +10,13 @@ import torch
 import decodekit as dk
 from decodekit.errors import CompositionError
 from decodekit.models.load import load
-from decodekit.models.zoo import sums
-from decodekit.models.zoo.data import json_examples
 from decodekit.plugins.canvas_draft import CanvasDraft
-from decodekit.registry import load as named
+from decodekit.registry.discovery import load as named
 from decodekit.testing import checks_for
 from decodekit.testing.conformance import Check
 from decodekit.testing.tables import TableModel
+from decodekit.zoo import sums
+from decodekit.zoo.data import json_examples
 
 PROMPTS = [example.prompt for example in json_examples("heldout", 3, 3)]
 

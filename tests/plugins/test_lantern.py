@@ -12,10 +12,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import decodekit as dk
-from decodekit.codebook import Codebook, codebook_of
+from decodekit.core.rows import NONE
 from decodekit.errors import CompositionError, OptionError
-from decodekit.relaxed import Bound, Rule, distance, judge, sift, step_law, transport
-from decodekit.rows import NONE
+from decodekit.models.codebook import Codebook, codebook_of
+from decodekit.speculation.relaxed_acceptance import Bound, Rule, distance, judge, sift, step_law, transport
 from decodekit.testing import FALSE_ALARM, TableModel, ToyConstraint, checks_for, chi_square, run
 
 VOCAB = 6

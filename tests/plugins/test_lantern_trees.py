@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import decodekit as dk
-from decodekit import registry
+from decodekit.registry import discovery
 from decodekit.testing import FALSE_ALARM, TableModel, chi_square, enumerate_law, run
 
-pytestmark = pytest.mark.skipif("tree" not in registry.names(), reason="no plugin guesses trees")
+pytestmark = pytest.mark.skipif("tree" not in discovery.names(), reason="no plugin guesses trees")
 
 VOCAB = 6
 BOOK = torch.randn(VOCAB, 2, generator=torch.Generator().manual_seed(3))
@@ -21,11 +21,11 @@ DRAFT = TableModel(vocab=VOCAB, seed=5, eos=(), scale=1.2, blur=1.0)
 
 
 def tree(*branch: int) -> Any:
-    return registry.load("tree")(draft=DRAFT, branch=branch)
+    return discovery.load("tree")(draft=DRAFT, branch=branch)
 
 
 def lantern(rule: str, delta: float, k: int = 5) -> Any:
-    return registry.load("lantern")(neighbours=k, delta=delta, rule=rule, codebook=BOOK)
+    return discovery.load("lantern")(neighbours=k, delta=delta, rule=rule, codebook=BOOK)
 
 
 @pytest.mark.parametrize("rule", ["paper", "dynamic", "transport"])

@@ -17,11 +17,11 @@ import decodekit as dk
 from decodekit.errors import CompositionError, OptionError
 from decodekit.models.load import load
 from decodekit.models.model import HFModel
-from decodekit.plugins.awrs import Awrs
+from decodekit.plugins.awrs import AWRS
 from decodekit.plugins.mask import Mask
 from decodekit.plugins.pondering import Passes, Pondering
 from decodekit.plugins.sample import Sample
-from decodekit.plugins.smc import Smc
+from decodekit.plugins.smc import SMC
 from decodekit.plugins.speculative import Speculative
 from decodekit.testing.harness import run
 from decodekit.testing.oracle import FALSE_ALARM, Z_ALARM, chi_square, enumerate_law, z_score
@@ -163,7 +163,7 @@ def test_the_evidence_of_a_population_is_unbiased(drafted: bool) -> None:
     options, rule = Pondering(steps=2), ToyConstraint(seed=6, dead_ends=True)
     laws = enumerate_law(logits_of(options), [1, 2], HORIZON, eos=(0,), constraint=rule)
     guess = [Speculative(TableModel(vocab=V, eos=(0,), seed=9), k=2)] if drafted else []
-    parts = [Awrs(), Smc(particles=N, ess=0.9), options, *guess]
+    parts = [AWRS(), SMC(particles=N, ess=0.9), options, *guess]
     out = run(parts, wrapped(), [[1, 2]], constraint=rule, max_tokens=HORIZON, samples=800)
     weight = torch.tensor([row.logw for row in out.rows], dtype=torch.float64).exp()
     assert abs(z_score(weight.view(-1, N).mean(1), laws.evidence)) < Z_ALARM

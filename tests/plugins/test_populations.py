@@ -9,12 +9,12 @@ import torch
 
 import decodekit as dk
 from decodekit.errors import CompositionError, DecodekitError, OptionError
-from decodekit.plugins.awrs import Awrs
+from decodekit.plugins.awrs import AWRS
 from decodekit.plugins.best_of import BestOf
 from decodekit.plugins.mask import Mask
 from decodekit.plugins.retained import Retained
 from decodekit.plugins.sample import Sample
-from decodekit.plugins.smc import Smc
+from decodekit.plugins.smc import SMC
 from decodekit.testing.harness import run
 from decodekit.testing.oracle import Z_ALARM, enumerate_law, z_score
 from decodekit.testing.tables import TableModel
@@ -33,7 +33,7 @@ def test_a_step_of_particle_gibbs_keeps_the_posterior(particles: int) -> None:
     mean = dict.fromkeys(law, 0.0)
     square = dict.fromkeys(law, 0.0)
     for seed, (text, p) in enumerate(law.items()):
-        parts = [Mask(), Smc(particles=particles, ess=1.0), Retained(tuple(text))]
+        parts = [Mask(), SMC(particles=particles, ess=1.0), Retained(tuple(text))]
         out = run(parts, MODEL, [[1, 2]], constraint=RULE, max_tokens=HORIZON, samples=runs, seed=seed)
         logw = torch.tensor([row.logw for row in out.rows], dtype=torch.float64).view(runs, particles)
         share = logw.softmax(1)
@@ -56,14 +56,14 @@ def test_a_retained_text_that_cannot_be_is_refused() -> None:
     text = max(law, key=lambda one: (len(one), law[one]))
     banned = [t for t in range(1, 4) if not any(one[0] == t for one in law)]
     with pytest.raises(CompositionError, match="retained refuses awrs"):
-        run([Awrs(), Smc(particles=2), Retained(text)], MODEL, [[1, 2]] * 8, constraint=RULE, max_tokens=HORIZON)
+        run([AWRS(), SMC(particles=2), Retained(text)], MODEL, [[1, 2]] * 8, constraint=RULE, max_tokens=HORIZON)
     with pytest.raises(CompositionError, match="more than may be written"):
-        run([Mask(), Smc(particles=2), Retained((1,) * 9)], MODEL, [[1, 2]], constraint=RULE, max_tokens=HORIZON)
+        run([Mask(), SMC(particles=2), Retained((1,) * 9)], MODEL, [[1, 2]], constraint=RULE, max_tokens=HORIZON)
     with pytest.raises(OptionError, match="99 is no token"):
-        run([Mask(), Smc(particles=2), Retained((99,))], MODEL, [[1, 2]], constraint=RULE, max_tokens=HORIZON)
+        run([Mask(), SMC(particles=2), Retained((99,))], MODEL, [[1, 2]], constraint=RULE, max_tokens=HORIZON)
     for token in banned[:1]:  # noticed in the next round, so some particle must live to see one
         with pytest.raises(CompositionError, match="that the constraint allows"):
-            run([Mask(), Smc(particles=9), Retained((token, 0))], MODEL, [[1, 2]] * 9, constraint=RULE, max_tokens=3)
+            run([Mask(), SMC(particles=9), Retained((token, 0))], MODEL, [[1, 2]] * 9, constraint=RULE, max_tokens=3)
     with pytest.raises(DecodekitError, match="particles"):
         dk.generate("zoo:base", "x\n", strategy="retained('SELECT 1')", constraint=["SELECT 1"])
 
@@ -102,7 +102,7 @@ def test_best_of_by_a_function_and_by_its_failure() -> None:
 
 def test_sample_and_rerank_is_importance_sampling() -> None:
     """smc(ess=0, critic, at="end") never moves anybody, and its mean weight is the expected potential."""
-    smc = Smc(particles=4, ess=0.0, critic=lambda text: text.count("b") > 0, at="end")
+    smc = SMC(particles=4, ess=0.0, critic=lambda text: text.count("b") > 0, at="end")
     laws = enumerate_law(MODEL.logits, [1, 2], HORIZON, eos=(0,), constraint=RULE)
     expected = sum(p * laws.evidence for text, p in laws.posterior.items() if 1 in text)
     out = run([Mask(), smc], MODEL, [[1, 2]], constraint=RULE, max_tokens=HORIZON, samples=800)

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from decodekit.drafting import Drafter
+from decodekit.core.bound import BindContext
+from decodekit.core.protocols import Proposal, Round
+from decodekit.core.rows import NONE, Rows
 from decodekit.errors import CompositionError
-from decodekit.kit import Run
 from decodekit.plugins.speculative import Speculative
-from decodekit.registry import plugin
-from decodekit.roles import Proposal, Round
-from decodekit.rows import NONE, Rows
+from decodekit.registry.declaration import plugin
+from decodekit.speculation.drafting import Drafter
 from decodekit.testing.harness import run
 from decodekit.testing.oracle import FALSE_ALARM, chi_square, enumerate_law
 from decodekit.testing.tables import TableModel
@@ -24,14 +24,14 @@ from decodekit.testing.toy import ToyConstraint
 SAMPLES = 3000
 
 
-@plugin(role="proposer", gives=("guesses", "logq"))
+@plugin(role="proposer", provides=("guesses", "logq"))
 class Stubborn:
     """Guesses the same two tokens whatever the text says; it is certain, so it gives no law."""
 
     first: int = 2
     second: int = 3
 
-    def bind(self, run: Run) -> Stubborn:
+    def bind(self, run: BindContext) -> Stubborn:
         return self
 
     def start(self, rows: Rows) -> None: ...
@@ -43,14 +43,14 @@ class Stubborn:
         return Proposal(at, guess.masked_fill(at == NONE, NONE), by="stubborn")
 
 
-@plugin(role="proposer", gives=("guesses", "logq"))
+@plugin(role="proposer", provides=("guesses", "logq"))
 class Shy:
     """Stops guessing where the draft is unsure."""
 
     draft: Any
     sure: float
 
-    def bind(self, run: Run) -> Drafter:
+    def bind(self, run: BindContext) -> Drafter:
         draft = run.open(self.draft)
         return Drafter(run, draft.reader(run.cost, "draft"), draft.vocab, None, 2, self.sure)
 

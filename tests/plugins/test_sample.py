@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from decodekit import noise, verify
-from decodekit.cost import Cost
+from decodekit.core import noise, selection
+from decodekit.core.bound import BindContext
+from decodekit.core.cost import Cost
+from decodekit.core.protocols import Proposal, Selection
+from decodekit.core.rows import NONE, Rows
 from decodekit.errors import CompositionError
-from decodekit.kit import Run
 from decodekit.plugins.mask import Mask
 from decodekit.plugins.sample import Greedy, Sample
-from decodekit.roles import Choice, Proposal
-from decodekit.rows import NONE, Rows
 from decodekit.testing.harness import run
 from decodekit.testing.oracle import FALSE_ALARM, Z_ALARM, chi_square, enumerate_law, rows_of, z_score
 from decodekit.testing.tables import TableModel
@@ -66,7 +66,7 @@ def test_greedy_takes_the_first_of_the_most_probable() -> None:
             assert token == int(MODEL.logits([*prompt, *text[:i]]).argmax())
     flat = torch.zeros(1, 1, 7)
     at = torch.tensor([[2]])
-    bound = Run(model=MODEL, open=lambda thing: MODEL)
+    bound = BindContext(model=MODEL, open=lambda thing: MODEL)
     choice = Greedy().bind(bound).select(rows_of([[1, 2]]), Proposal(at, torch.full_like(at, NONE)), flat, None)
     assert choice.tokens.tolist() == [[0]]
 
@@ -123,10 +123,10 @@ def stream_of(prompts: list[list[int]], seed: int) -> Tensor:
     return torch.cat([noise.streams(seed, p, 1) for p in prompts])
 
 
-def judge(selector: Any, rows: Rows, ask: Proposal, rule: ToyConstraint | None) -> Choice:
-    bound = Run(model=MODEL, open=lambda thing: MODEL)
+def judge(selector: Any, rows: Rows, ask: Proposal, rule: ToyConstraint | None) -> Selection:
+    bound = BindContext(model=MODEL, open=lambda thing: MODEL)
     logits = MODEL.reader(Cost(), "target").read(rows, ask.at)
-    choice: Choice = selector.bind(bound).select(rows, ask, logits, None if rule is None else rule.bind(bound))
+    choice: Selection = selector.bind(bound).select(rows, ask, logits, None if rule is None else rule.bind(bound))
     return choice
 
 
@@ -152,7 +152,7 @@ def test_a_dead_end_behind_agreeing_guesses_keeps_them() -> None:
     guess = torch.tensor([[1, 2, NONE], [2, 2, NONE], [1, 2, NONE], [NONE, 2, NONE], [1, 2, NONE], [1, NONE, NONE]])
     at = torch.tensor([[5, 6, 7]] * 4 + [[5, 6, NONE], [5, 6, 7]])
     ask = Proposal(at, guess)
-    assert verify.agreeing(tokens, ask).tolist() == [
+    assert selection.agreeing(tokens, ask).tolist() == [
         [True, False, False],
         [True, False, False],
         [False, False, False],
@@ -160,4 +160,4 @@ def test_a_dead_end_behind_agreeing_guesses_keeps_them() -> None:
         [True, True, False],
         [True, False, False],
     ]
-    assert verify.stuck(tokens, ask).tolist() == [True, False, True, False, False, True]
+    assert selection.stuck(tokens, ask).tolist() == [True, False, True, False, False, True]

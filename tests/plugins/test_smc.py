@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from decodekit import noise
+from decodekit.core import noise
+from decodekit.core.bound import BindContext
+from decodekit.core.rows import NONE, Rows
 from decodekit.errors import CompositionError
-from decodekit.kit import Run
-from decodekit.plugins.awrs import Awrs
+from decodekit.particles.resampling import _counts, ancestors, log_evidence
+from decodekit.plugins.awrs import AWRS
 from decodekit.plugins.mask import Mask
 from decodekit.plugins.sample import Sample
-from decodekit.plugins.smc import Smc
-from decodekit.resampling import _counts, ancestors, log_evidence
-from decodekit.rows import NONE, Rows
+from decodekit.plugins.smc import SMC
 from decodekit.testing.harness import Outcome, run
 from decodekit.testing.oracle import Z_ALARM, enumerate_law, z_score
 from decodekit.testing.tables import TableModel
@@ -28,7 +28,7 @@ from decodekit.testing.toy import ToyConstraint
 MODEL = TableModel(vocab=5, eos=(0,), seed=4)
 RULE = ToyConstraint(seed=6, dead_ends=True)
 SCHEMES = ("systematic", "stratified", "residual", "multinomial")
-BOUND = Run(model=MODEL, open=lambda thing: MODEL)
+BOUND = BindContext(model=MODEL, open=lambda thing: MODEL)
 
 
 def particles(logw: list[list[float]], seed: int = 0) -> Rows:
@@ -76,7 +76,7 @@ def test_mean_offspring_is_proportional(scheme: Any) -> None:
     mass = torch.tensor([0.5, 0.0, 0.125, 0.3, 0.075], dtype=torch.float64)
     groups = 1500
     rows = particles([mass.log().tolist()] * groups)
-    index = Smc(particles=5, ess=1.0, resampling=scheme).bind(BOUND).survivors(rows)
+    index = SMC(particles=5, ess=1.0, resampling=scheme).bind(BOUND).survivors(rows)
     assert index is not None
     picked = (index.view(groups, 5) - torch.arange(groups)[:, None] * 5)[..., None] == torch.arange(5)
     offspring = picked.sum(1).double()  # [G, 5]
@@ -92,7 +92,7 @@ def test_only_groups_below_the_threshold_are_resampled() -> None:
     even = [-3.0, -3.1, -3.2, -3.0]
     halves = [0.0, 0.0, -math.inf, -math.inf]
     rows = particles([even, uneven, halves, [-math.inf] * 4])
-    smc = Smc(particles=4, ess=0.5).bind(BOUND)
+    smc = SMC(particles=4, ess=0.5).bind(BOUND)
     index = smc.survivors(rows)
     assert index is not None
     assert index.tolist()[:5] == [0, 1, 2, 3, 4]
@@ -103,8 +103,8 @@ def test_only_groups_below_the_threshold_are_resampled() -> None:
     rows.fork(index)
     assert rows.columns["smc.resamplings"].tolist() == [0] * 4 + [1] * 4 + [0] * 8
     assert smc.leaving(rows).tolist() == [False] * 12 + [True] * 4
-    assert Smc(particles=4, ess=0.0).bind(BOUND).survivors(particles([uneven])) is None
-    again = Smc(particles=4, ess=0.6).bind(BOUND).survivors(particles([halves]))
+    assert SMC(particles=4, ess=0.0).bind(BOUND).survivors(particles([uneven])) is None
+    again = SMC(particles=4, ess=0.6).bind(BOUND).survivors(particles([halves]))
     assert again is not None
     assert set(again.tolist()) == {0, 1}
 
@@ -112,7 +112,7 @@ def test_only_groups_below_the_threshold_are_resampled() -> None:
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_resampling_does_not_depend_on_the_batch(scheme: Any) -> None:
     uneven = [[0.0, -2.0, -1.0, -4.0, -9.0], [-5.0, 0.0, -0.5, -9.0, -9.0], [0.0, -9.0, -9.0, -9.0, -1.0]]
-    smc = Smc(particles=5, ess=1.0, resampling=scheme).bind(BOUND)
+    smc = SMC(particles=5, ess=1.0, resampling=scheme).bind(BOUND)
     rows = particles(uneven)
     whole = smc.survivors(rows)
     assert whole is not None
@@ -124,12 +124,12 @@ def test_resampling_does_not_depend_on_the_batch(scheme: Any) -> None:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("selector", [Mask(), Awrs(), Awrs(chunk=1), Awrs(chunk=2, max_rejects=2)], ids=str)
+@pytest.mark.parametrize("selector", [Mask(), AWRS(), AWRS(chunk=1), AWRS(chunk=2, max_rejects=2)], ids=str)
 def test_evidence_is_unbiased(selector: object, scheme: Any) -> None:
     """Mean evidence = P(allowed), and mean weight on each text = p(text) [allowed], with resampling in between."""
     n, horizon = 4, 4
     laws = enumerate_law(MODEL.logits, [1, 2], horizon, eos=(0,), constraint=RULE)
-    smc = Smc(particles=n, ess=0.8, resampling=scheme)
+    smc = SMC(particles=n, ess=0.8, resampling=scheme)
     out = run([selector, smc], MODEL, [[1, 2]], constraint=RULE, max_tokens=horizon, samples=1500)
     assert abs(z_score(evidences(out, n), laws.evidence)) < Z_ALARM
     weight = torch.tensor([row.logw for row in out.rows], dtype=torch.float64).exp()
@@ -145,9 +145,9 @@ def test_evidence_is_unbiased(selector: object, scheme: Any) -> None:
 def test_resampling_happens_and_matters() -> None:
     """The control of the test above: it would not notice a resampling that never happens."""
     watch = Moves()
-    out = run([Mask(), Smc(4, ess=0.8)], MODEL, [[1, 2]], constraint=RULE, max_tokens=4, samples=500, observers=[watch])
+    out = run([Mask(), SMC(4, ess=0.8)], MODEL, [[1, 2]], constraint=RULE, max_tokens=4, samples=500, observers=[watch])
     assert watch.copies > 200
-    none = run([Mask(), Smc(4, ess=0.0)], MODEL, [[1, 2]], constraint=RULE, max_tokens=4, samples=500)
+    none = run([Mask(), SMC(4, ess=0.0)], MODEL, [[1, 2]], constraint=RULE, max_tokens=4, samples=500)
     dead = [sum(row.logw == -math.inf for row in o.rows) for o in (out, none)]
     assert dead[0] < dead[1]
 
@@ -166,10 +166,10 @@ class Moves:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("selector", [Mask(), Awrs()], ids=str)
+@pytest.mark.parametrize("selector", [Mask(), AWRS()], ids=str)
 def test_a_batch_is_its_single_runs(selector: object, scheme: Any) -> None:
     prompts, most = [[1, 2], [3], [4, 4, 1, 2, 3], [1, 2]], [6, 2, 9, 4]
-    strategy = [selector, Smc(particles=6, ess=0.9, resampling=scheme)]
+    strategy = [selector, SMC(particles=6, ess=0.9, resampling=scheme)]
     batch = run(strategy, MODEL, prompts, constraint=RULE, max_tokens=most, seed=5, samples=2)
     singles = [
         run(strategy, MODEL, [p], constraint=RULE, max_tokens=m, seed=5, samples=2)
@@ -181,13 +181,13 @@ def test_a_batch_is_its_single_runs(selector: object, scheme: Any) -> None:
 
 def test_a_selector_without_weights_is_refused() -> None:
     with pytest.raises(CompositionError, match=r"smc.* needs .*weights"):
-        run([Sample(), Smc(particles=8)], MODEL, [[1, 2], [3]], max_tokens=6)
+        run([Sample(), SMC(particles=8)], MODEL, [[1, 2], [3]], max_tokens=6)
 
 
 def test_with_equal_weights_it_changes_nothing() -> None:
     free = ToyConstraint(seed=5, refuse=0.0, eos=())  # allows everything, so that every weight is 1
     plain = run(Mask(), MODEL, [[1, 2], [3]], constraint=free, max_tokens=6, samples=8, eos=())
-    rows = run([Mask(), Smc(particles=8)], MODEL, [[1, 2], [3]], constraint=free, max_tokens=6, eos=())
+    rows = run([Mask(), SMC(particles=8)], MODEL, [[1, 2], [3]], constraint=free, max_tokens=6, eos=())
     assert rows.texts == plain.texts
     assert all(abs(row.logw) < 1e-9 for row in rows.rows)
     assert [row.sample for row in rows.rows] == list(range(8)) * 2
@@ -195,7 +195,7 @@ def test_with_equal_weights_it_changes_nothing() -> None:
 
 def test_copies_diverge() -> None:
     rule = ToyConstraint(seed=5)
-    out = run([Mask(), Smc(particles=32, ess=1.0)], MODEL, [[1, 2]], constraint=rule, max_tokens=12, eos=())
+    out = run([Mask(), SMC(particles=32, ess=1.0)], MODEL, [[1, 2]], constraint=rule, max_tokens=12, eos=())
     assert len(set(out.texts)) > 8
 
 
@@ -218,16 +218,16 @@ def test_all_dead_is_an_end() -> None:
         def bind(self, run: object) -> Nothing:
             return self
 
-    from decodekit.cost import Cost
-    from decodekit.defaults import Next
-    from decodekit.kit import Kit, Run
-    from decodekit.loop import decode
+    from decodekit.core.bound import BindContext, BoundStrategy
+    from decodekit.core.cost import Cost
+    from decodekit.core.defaults import Next
+    from decodekit.core.loop import decode
 
-    for selector in (Mask(), Awrs()):
-        bound = Run(model=MODEL, open=lambda thing: MODEL)
-        smc = Smc(particles=3).bind(bound)
+    for selector in (Mask(), AWRS()):
+        bound = BindContext(model=MODEL, open=lambda thing: MODEL)
+        smc = SMC(particles=3).bind(bound)
         answer: Any = selector.bind(bound)
-        kit = Kit(Next(), MODEL.reader(Cost(), "target"), answer, smc, constraint=Nothing())
+        kit = BoundStrategy(Next(), MODEL.reader(Cost(), "target"), answer, smc, constraint=Nothing())
         rows = Rows([[1]] * 3, torch.full((3,), 9), noise.streams(0, [1], 3), torch.zeros(3).long(), torch.arange(3))
         assert len(list(decode(kit, rows))) == 1
         assert [(r.reason, r.logw) for r in rows.retired] == [("dead end", -math.inf)] * 3

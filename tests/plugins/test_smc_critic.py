@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from decodekit import potentials
 from decodekit.errors import CompositionError, OptionError
-from decodekit.plugins.awrs import Awrs
+from decodekit.particles import potentials
+from decodekit.plugins.awrs import AWRS
 from decodekit.plugins.mask import Mask
-from decodekit.plugins.smc import Smc
+from decodekit.plugins.smc import SMC
 from decodekit.plugins.speculative import Speculative
 from decodekit.testing.harness import run
 from decodekit.testing.oracle import Z_ALARM, enumerate_law, z_score
@@ -39,14 +39,14 @@ def letters(tokens: Any) -> str:
 @pytest.mark.parametrize("scheme", ["systematic", "residual"])
 @pytest.mark.parametrize(
     "selector",
-    [(Mask(),), (Awrs(),), (Awrs(weight="exact"), Speculative(DRAFT, k=2)), (Awrs(proposal=DRAFT),)],
+    [(Mask(),), (AWRS(),), (AWRS(weight="exact"), Speculative(DRAFT, k=2)), (AWRS(proposal=DRAFT),)],
     ids=["mask", "awrs", "drafted", "proposal"],
 )
 def test_evidence_with_a_critic_is_unbiased(selector: tuple[Any, ...], scheme: Any, at: Any) -> None:
     """Mean evidence = sum over allowed texts of p(text) exp(potential(text)), twisted or judged at the end only."""
     laws = enumerate_law(MODEL.logits, [1, 2], HORIZON, eos=(0,), constraint=RULE)
     worth = {text: p * laws.evidence * math.exp(likes_b(letters(text))) for text, p in laws.posterior.items()}
-    smc = Smc(particles=N, ess=0.8, resampling=scheme, critic=likes_b, at=at)
+    smc = SMC(particles=N, ess=0.8, resampling=scheme, critic=likes_b, at=at)
     out = run([*selector, smc], MODEL, [[1, 2]], constraint=RULE, max_tokens=HORIZON, samples=1200)
     weight = torch.tensor([row.logw for row in out.rows], dtype=torch.float64).exp()
     assert abs(z_score(weight.view(-1, N).mean(1), sum(worth.values()))) < Z_ALARM
@@ -59,7 +59,7 @@ def test_a_twist_guides() -> None:
     """With the same number of particles, more of them end where the potential is high if it is asked on the way."""
     spread = {}
     for at in ("token", "end"):
-        smc = Smc(particles=16, ess=0.9, critic=lambda text: 3.0 * text.count("b"), at=at)
+        smc = SMC(particles=16, ess=0.9, critic=lambda text: 3.0 * text.count("b"), at=at)
         out = run([Mask(), smc], MODEL, [[1, 2]], constraint=RULE, max_tokens=6, samples=40)
         spread[at] = sum(letters(text).count("b") for text in out.texts)
     assert spread["token"] > 1.3 * spread["end"]
@@ -67,7 +67,7 @@ def test_a_twist_guides() -> None:
 
 def test_refilling_leaves_nobody_dead_before_the_end() -> None:
     def dead(refill: bool) -> int:
-        smc = Smc(particles=8, ess=0.2, refill=refill)
+        smc = SMC(particles=8, ess=0.2, refill=refill)
         out = run([Mask(), smc], MODEL, [[1, 2]], constraint=RULE, max_tokens=6, samples=200)
         weight = torch.tensor([row.logw for row in out.rows], dtype=torch.float64).exp()
         laws = enumerate_law(MODEL.logits, [1, 2], 6, eos=(0,), constraint=RULE)
@@ -83,7 +83,7 @@ def test_a_failing_critic_forbids_that_text_only() -> None:
             raise KeyError("d is unknown")
         return True
 
-    smc = Smc(particles=6, ess=0.5, critic=fails)
+    smc = SMC(particles=6, ess=0.5, critic=fails)
     out = run([Mask(), smc], MODEL, [[1, 2]], constraint=RULE, max_tokens=5, samples=30)
     assert len(out.rows) == 180
     assert any(row.reason == "refused" for row in out.rows)
@@ -92,10 +92,10 @@ def test_a_failing_critic_forbids_that_text_only() -> None:
 
 
 def test_groups_with_a_critic_do_not_depend_on_their_batch() -> None:
-    smc = Smc(particles=3, ess=0.9, critic=likes_b)
+    smc = SMC(particles=3, ess=0.9, critic=likes_b)
     prompts = [[1, 2], [3], [4, 4, 1]]
-    batch = run([Awrs(), smc], MODEL, prompts, constraint=RULE, max_tokens=5, seed=5)
-    alone = [run([Awrs(), smc], MODEL, [one], constraint=RULE, max_tokens=5, seed=5) for one in prompts]
+    batch = run([AWRS(), smc], MODEL, prompts, constraint=RULE, max_tokens=5, seed=5)
+    alone = [run([AWRS(), smc], MODEL, [one], constraint=RULE, max_tokens=5, seed=5) for one in prompts]
     assert batch.texts == [text for one in alone for text in one.texts]
     assert [row.logw for row in batch.rows] == pytest.approx([row.logw for one in alone for row in one.rows], rel=1e-9)
 
@@ -122,11 +122,11 @@ def test_a_slow_function_runs_in_processes() -> None:
 
 def test_what_is_no_critic_is_refused() -> None:
     with pytest.raises(OptionError, match="is no potential"):
-        run([Mask(), Smc(particles=2, critic=3)], MODEL, [[1]], constraint=RULE, max_tokens=2)
+        run([Mask(), SMC(particles=2, critic=3)], MODEL, [[1]], constraint=RULE, max_tokens=2)
 
 
 def test_a_critic_needs_text() -> None:
     silent = TableModel(vocab=5, eos=(0,), seed=4)
     silent.tokenizer = None
     with pytest.raises(CompositionError, match="has no tokenizer"):
-        run([Mask(), Smc(particles=2, critic=likes_b)], silent, [[1]], constraint=RULE, max_tokens=2)
+        run([Mask(), SMC(particles=2, critic=likes_b)], silent, [[1]], constraint=RULE, max_tokens=2)

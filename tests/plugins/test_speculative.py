@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from decodekit.core.protocols import Round
+from decodekit.core.rows import NONE, Rows
 from decodekit.errors import CompositionError, OptionError
 from decodekit.plugins.speculative import Speculative
-from decodekit.roles import Round
-from decodekit.rows import NONE, Rows
 from decodekit.testing.harness import run
 from decodekit.testing.tables import TableModel, ToyTokenizer
 from decodekit.testing.toy import ToyConstraint

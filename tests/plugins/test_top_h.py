@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import decodekit as dk
-from decodekit.kit import Run
+from decodekit.core.bound import BindContext
+from decodekit.core.protocols import Proposal
 from decodekit.plugins.top_h import TopH
-from decodekit.roles import Proposal
 from decodekit.testing.harness import opened
 from decodekit.testing.oracle import rows_of
 from decodekit.testing.tables import TableModel
 
-FREE = Run(TableModel(vocab=5, seed=0), opened)
+FREE = BindContext(TableModel(vocab=5, seed=0), opened)
 ALPHAS = st.sampled_from([0.05, 0.3, 0.4, 0.7, 0.95])
 
 

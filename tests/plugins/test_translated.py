@@ -12,12 +12,12 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 import decodekit as dk
-from decodekit.cost import Cost
+from decodekit.core.cost import Cost
+from decodekit.core.rows import NONE, Rows
 from decodekit.errors import CompositionError
 from decodekit.models.load import load
-from decodekit.models.zoo.data import JSON_SCHEMAS, json_examples
 from decodekit.plugins.translated import Translated
-from decodekit.rows import NONE, Rows
+from decodekit.zoo.data import JSON_SCHEMAS, json_examples
 
 EXAMPLES = json_examples("heldout", 4, 5)
 PROMPTS = [one.prompt for one in EXAMPLES]
@@ -40,7 +40,7 @@ WORDS = bytewise()
 class Knowing:
     """A model of bytes that knows some texts by heart; of all others it says `x`."""
 
-    name, context, mask, gives = "knowing", None, None, frozenset({"causal_lm"})
+    name, context, mask, provides = "knowing", None, None, frozenset({"causal_lm"})
     device, dtype, tokenizer = torch.device("cpu"), torch.float32, WORDS
 
     def __init__(self, texts: list[str]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from decodekit import noise
+from decodekit.core import noise
 from decodekit.errors import CompositionError, OptionError
 from decodekit.plugins.dream import Dream
 from decodekit.plugins.entropy_bounded import EntropyBounded
@@ -18,7 +18,7 @@ from decodekit.plugins.factor import Factor
 from decodekit.plugins.threshold import Threshold
 from decodekit.plugins.unmask import Unmask
 from decodekit.plugins.wino import Wino
-from decodekit.registry import load
+from decodekit.registry.discovery import load
 from decodekit.testing import checks_for
 from decodekit.testing.conformance import Check
 from decodekit.testing.harness import run

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers.generation import logits_process as reference
 
+from decodekit.core.bound import BindContext
+from decodekit.core.protocols import Proposal, Warper
+from decodekit.core.rows import NONE, Rows
 from decodekit.errors import OptionError
-from decodekit.kit import Run
 from decodekit.plugins.min_p import MinP
 from decodekit.plugins.repetition_penalty import RepetitionPenalty
 from decodekit.plugins.sample import Greedy, Sample
@@ -20,13 +22,11 @@ from decodekit.plugins.temperature import Temperature
 from decodekit.plugins.top_h import TopH
 from decodekit.plugins.top_k import TopK
 from decodekit.plugins.top_p import TopP
-from decodekit.roles import Proposal, Warper
-from decodekit.rows import NONE, Rows
 from decodekit.testing.harness import opened, run
 from decodekit.testing.oracle import FALSE_ALARM, chi_square, enumerate_law, rows_of
 from decodekit.testing.tables import TableModel
 
-FREE = Run(TableModel(vocab=5, seed=0), opened)
+FREE = BindContext(TableModel(vocab=5, seed=0), opened)
 PAIRS: list[tuple[Any, Any]] = [
     *((Temperature(t), reference.TemperatureLogitsWarper(t)) for t in (0.3, 1.0, 2.5)),
     *((TopK(k), reference.TopKLogitsWarper(k)) for k in (1, 2, 7, 300)),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from decodekit import registry
+from decodekit.registry import discovery
 
 Install = Callable[..., None]
 
@@ -18,7 +18,7 @@ ACME = '''
 from __future__ import annotations
 from typing import Annotated, Any, Literal
 from pydantic import Field
-from decodekit.registry import plugin
+from decodekit import plugin
 
 
 class Bound:
@@ -72,19 +72,19 @@ class Anything(Part):
     thing: Any = None
 
 
-@plugin(role="constraint", gives=("mask", "admits"))
+@plugin(role="constraint", provides=("mask", "admits"))
 class Only(Part):
     """Only these."""
     letters: str
 
 
-@plugin(role="constraint", gives="mask")
+@plugin(role="constraint", provides="mask")
 class Never(Part):
     """Never that."""
     letter: str = "x"
 
 
-@plugin(role="selector", keeps="weighted", needs="constraint", refuses="logq")
+@plugin(role="selector", exactness="weighted", requires="constraint", conflicts_with="logq")
 class Pick(Part):
     """Pick one."""
     tries: Annotated[int, Field(ge=1)] = 64
@@ -95,35 +95,35 @@ class Plain(Part):
     """The plain way."""
 
 
-@plugin(role="selector", needs=("logq", "admits"))
+@plugin(role="selector", requires=("logq", "admits"))
 class Judge(Part):
     """Judges guesses."""
 
 
-@plugin(role="proposer", gives=("logq",), needs="causal_lm")
+@plugin(role="proposer", provides=("logq",), requires="causal_lm")
 class Draft(Part):
     """Guesses."""
     model: Any
     k: int = 4
 
 
-@plugin(role=("proposer", "selector"), keeps="approximate", needs="masked_lm", refuses="constraint")
+@plugin(role=("proposer", "selector"), exactness="approximate", requires="masked_lm", conflicts_with="constraint")
 class Canvas(Part):
     """Both at once."""
 
 
-@plugin(role="population", refuses=("heat", "stop"))
+@plugin(role="population", conflicts_with=("heat", "stop"))
 class Crowd(Part):
     """Many."""
     size: int = 8
 
 
-@plugin(role="stop", needs="hidden")
+@plugin(role="stop", requires="hidden")
 class Enough(Part):
     """Stops."""
 
 
-@plugin(role="observer", needs="uncertainty")
+@plugin(role="observer", requires="uncertainty")
 class Watch(Part):
     """Watches."""
 '''
@@ -153,7 +153,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
         for module, source in modules.items():
             (tmp_path / f"{module}.py").write_text(source, encoding="utf-8")
         importlib.invalidate_caches()
-        registry.refresh()
+        discovery.refresh()
 
     yield put
     for module in set(sys.modules) - before:
@@ -161,21 +161,21 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
             del sys.modules[module]
     monkeypatch.undo()
     importlib.invalidate_caches()
-    registry.refresh()
+    discovery.refresh()
 
 
 @pytest.fixture
 def acme(install: Install, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A third party's distribution with a plugin for every role, and nothing of decodekit beside it."""
     install("acme", "2.1", plugins=PLUGINS, modules={"acme_plugins": ACME})
-    real = registry._scan
+    real = discovery._scan
 
     def only_acme(group: str, allowed: frozenset[str]) -> Any:
         found = real(group, allowed)
-        if group != registry.PLUGINS:
+        if group != discovery.PLUGINS:
             return found
         return {name: entries for name, entries in found.items() if entries[0].origin.distribution == "acme"}
 
     only_acme.cache_clear = real.cache_clear  # type: ignore[attr-defined]
-    monkeypatch.setattr(registry, "_scan", only_acme)
+    monkeypatch.setattr(discovery, "_scan", only_acme)
     return importlib.import_module("acme_plugins")

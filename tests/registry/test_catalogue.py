@@ -11,9 +11,9 @@ import pytest
 from pydantic import Field
 from rich.console import Console
 
-from decodekit import catalogue, registry
-from decodekit.about import options_of
-from decodekit.catalogue import BEGIN, END, broken_table, main, markdown, rich_table, table
+from decodekit.registry import catalogue, declaration
+from decodekit.registry.catalogue import BEGIN, END, broken_table, main, markdown, rich_table, table
+from decodekit.registry.metadata import options_of
 
 Install = Callable[..., None]
 
@@ -28,11 +28,11 @@ def shown(what: object) -> str:
 def test_rows(acme: Any) -> None:
     rows = {row.name: row for row in table()}
     heat = rows["heat"]
-    assert (heat.role, heat.keeps, heat.paper) == ("warper", "exact", "Book of Heat, section 3")
+    assert (heat.role, heat.exactness, heat.paper) == ("warper", "exact", "Book of Heat, section 3")
     assert (heat.distribution, heat.version, heat.summary) == ("acme", "2.1", "Make it warm.")
     assert heat.call == "heat(value: float >= 0, < 100 = 1.0, mode: 'slow' | 'fast' = 'slow')"
     assert rows["canvas"].role == "proposer + selector"
-    assert rows["pick"].needs == ("constraint",)
+    assert rows["pick"].requires == ("constraint",)
     assert [row.name for row in table()][:4] == ["canvas", "draft", "anything", "cut"]  # by role, then by name
     assert table("nobody") == []
 
@@ -61,7 +61,7 @@ def test_options_in_words(annotation: Any, default: Any, words: str) -> None:
     made = type("Made", (), {"__annotations__": {"x": annotation}, "x": default, "bind": lambda self, run: self})
     if type(default) in (list, dict):
         made.x = Field(default_factory=lambda: default)  # type: ignore[attr-defined]
-    assert [str(option) for option in options_of(registry.plugin(role="stop")(made))] == [words]
+    assert [str(option) for option in options_of(declaration.plugin(role="stop")(made))] == [words]
 
 
 def test_terminal_tables(acme: Any, install: Install) -> None:
@@ -69,7 +69,7 @@ def test_terminal_tables(acme: Any, install: Install) -> None:
     assert max(map(len, text.splitlines())) <= 80
     assert "value: float >= 0, < 100 = 1.0" in text
     assert "deep: dict of str to list of int" in text
-    assert "selector; keeps weighted; needs" in text
+    assert "selector; weighted; requires" in text
     assert "acme 2.1" in text
     assert "cold" not in shown(broken_table())
 
@@ -81,9 +81,7 @@ def test_broken_plugins_are_left_out_and_listed(install: Install) -> None:
 
 
 def test_a_class_without_docstring_has_no_summary(install: Install) -> None:
-    source = (
-        "from decodekit.registry import plugin\n@plugin(role='stop')\nclass Warm:\n    def bind(self, run): return self"
-    )
+    source = "from decodekit import plugin\n@plugin(role='stop')\nclass Warm:\n    def bind(self, run): return self"
     install("cold", plugins={"warm": "warmth:Warm"}, modules={"warmth": source})
     assert {row.name: row for row in table()}["warm"].summary == ""
 
@@ -91,18 +89,18 @@ def test_a_class_without_docstring_has_no_summary(install: Install) -> None:
 def test_markdown(acme: Any) -> None:
     text = markdown(table("acme"))
     assert "| [`heat`](#heat) | warper | exact | Make it warm. |" in text
-    assert "### heat\n\nMake it warm.\n\nRole: warper; keeps exact.\n\nPaper: Book of Heat, section 3.\n" in text
+    assert "### heat\n\nMake it warm.\n\nRole: warper; exactness: exact.\n\nPaper: Book of Heat, section 3.\n" in text
     assert "| `mode` | `'slow' \\| 'fast'` | `'slow'` |" in text
     assert "| `deep` | `dict of str to list of int`: how deep | `{}` |" in text
     assert "| `letters` | `str` | required |" in text
-    assert "Role: selector; keeps weighted; needs constraint; refuses logq." in text
+    assert "Role: selector; exactness: weighted; requires constraint; conflicts with logq." in text
 
 
 def test_write_and_check(acme: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setattr(catalogue, "OWN", "acme")
     path = tmp_path / "deep" / "plugins.md"
     assert main(["--check", str(path)]) == 1
-    assert capsys.readouterr().err == f"{path} is stale; run python -m decodekit.catalogue --write {path}\n"
+    assert capsys.readouterr().err == f"{path} is stale; run python -m decodekit.registry.catalogue --write {path}\n"
     assert main(["--write", str(path)]) == 0
     assert main(["--check", str(path)]) == 0
     text = path.read_text(encoding="utf-8")

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from decodekit import registry
-from decodekit.about import options_of
-from decodekit.compose import bind, compose
-from decodekit.defaults import Alone, Next
+from decodekit.core.bound import BindContext
+from decodekit.core.defaults import Alone, Next
+from decodekit.core.intersection import Product
 from decodekit.errors import BrokenPlugin, CompositionError, ConstraintError, DecodekitError, SpecError
-from decodekit.kit import Run
-from decodekit.product import Product
-from decodekit.spec import Strategy
+from decodekit.registry import declaration, discovery, metadata
+from decodekit.registry.compose import bind, compose
+from decodekit.registry.metadata import options_of
+from decodekit.registry.spec import Strategy
 from decodekit.testing.tables import TableModel
 
 CAUSAL, MASKED = frozenset({"causal_lm"}), frozenset({"masked_lm"})
@@ -27,18 +27,18 @@ CAUSAL, MASKED = frozenset({"causal_lm"}), frozenset({"masked_lm"})
 def house(acme: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The plugins of acme, which also answer for the defaults."""
     defaults = {"selector.causal_lm": acme.Plain, "selector.masked_lm": acme.Canvas}
-    monkeypatch.setattr(registry, "default", defaults.__getitem__)
+    monkeypatch.setattr(discovery, "default", defaults.__getitem__)
     acme.LOG.clear()
     yield acme
     acme.LOG.clear()
 
 
 def names(parts: Any) -> list[str]:
-    return [registry.name_of(part) for part in parts]
+    return [metadata.name_of(part) for part in parts]
 
 
 @pytest.mark.parametrize(
-    ("spec", "have", "whole", "keeps"),
+    ("spec", "have", "whole", "exactness"),
     [
         (None, CAUSAL, "plain", "exact"),
         ("heat(2)", CAUSAL, "heat(value=2.0) | plain", "exact"),
@@ -52,17 +52,17 @@ def names(parts: Any) -> list[str]:
         ("enough", CAUSAL | {"hidden"}, "plain | enough", "exact"),
     ],
 )
-def test_what_composes(house: Any, spec: Any, have: frozenset[str], whole: str, keeps: str) -> None:
+def test_what_composes(house: Any, spec: Any, have: frozenset[str], whole: str, exactness: str) -> None:
     made = compose(spec, have)
     assert str(made) == whole
-    assert made.keeps == keeps
+    assert made.exactness == exactness
     assert made.strategy == Strategy.of(whole)
 
 
 def test_what_there_is(house: Any) -> None:
     made = compose("draft('m') | judge | only('a')", CAUSAL)
-    assert made.gives == {"causal_lm", "logq", "constraint", "mask", "admits"}
-    assert made.needs == {"causal_lm", "logq", "admits"}
+    assert made.provides == {"causal_lm", "logq", "constraint", "mask", "admits"}
+    assert made.requires == {"causal_lm", "logq", "admits"}
     assert names(made.of("proposer")) == ["draft"]
     assert made.of("population") == (Alone(),)
     assert compose(None, CAUSAL).of("proposer") == (Next(),)
@@ -129,15 +129,15 @@ def test_a_bad_spec_is_refused_as_such(house: Any) -> None:
 
 
 def test_a_default_may_refuse_what_else_is_named(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    @registry.plugin(role="population", needs="weights")
+    @declaration.plugin(role="population", requires="weights")
     class Tally:
         def bind(self, run: object) -> object: ...
 
-    @registry.plugin(role="selector", gives="weights", refuses="logq")
+    @declaration.plugin(role="selector", provides="weights", conflicts_with="logq")
     class Weigh:
         def bind(self, run: object) -> object: ...
 
-    monkeypatch.setattr(registry, "default", {"selector.causal_lm.weights": Weigh}.__getitem__)
+    monkeypatch.setattr(discovery, "default", {"selector.causal_lm.weights": Weigh}.__getitem__)
     assert names(compose([Tally(), "only('a')"], CAUSAL).strategy) == ["only", "weigh", "tally"]
     with pytest.raises(CompositionError) as refused:
         compose([Tally(), "draft('m') | only('a')"], CAUSAL)
@@ -147,7 +147,7 @@ def test_a_default_may_refuse_what_else_is_named(house: Any, monkeypatch: pytest
 
 
 def test_a_default_that_is_no_plugin(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "default", lambda key: len)
+    monkeypatch.setattr(discovery, "default", lambda key: len)
     with pytest.raises(BrokenPlugin) as refused:
         compose(None, CAUSAL)
     assert str(refused.value) == (
@@ -158,7 +158,7 @@ def test_a_default_that_is_no_plugin(house: Any, monkeypatch: pytest.MonkeyPatch
 
 def made(name: str) -> Any:
     """A plugin with as few options as it takes; the values stand for any."""
-    cls = registry.load(name)
+    cls = discovery.load(name)
     if name == "sql":  # one of two options that are both optional
         return cls(schema="CREATE TABLE t (a TEXT)")
     if name == "cfg":  # a text, but not any text
@@ -172,7 +172,7 @@ def made(name: str) -> Any:
     if name == "template":
         return cls("a{x}", {"x": ["b", "c"]})
     if name in ("first_of", "longest_of"):
-        return cls([registry.load("ngram")(), registry.load("suffix")()])
+        return cls([discovery.load("ngram")(), discovery.load("suffix")()])
     if name == "guidance":
         return cls(scale=1.5, prompt="a")
     required = [option.name for option in options_of(cls) if option.default is None]
@@ -184,7 +184,7 @@ def made(name: str) -> Any:
 
 @pytest.mark.parametrize("have", [CAUSAL, MASKED], ids=lambda have: next(iter(have)))
 def test_every_pair_composes_or_is_refused_by_name(have: frozenset[str]) -> None:
-    parts = {name: made(name) for name in registry.names()}
+    parts = {name: made(name) for name in discovery.names()}
     for one, two in itertools.combinations_with_replacement(parts, 2):
         try:
             whole = compose([parts[one], parts[two]], have)
@@ -198,8 +198,8 @@ def test_every_pair_composes_or_is_refused_by_name(have: frozenset[str]) -> None
 # --- binding ---------------------------------------------------------------------------------------------------------
 
 
-def bound(spec: Any, have: frozenset[str] = CAUSAL, constraints: Any = (), **own: Any) -> tuple[Any, Run]:
-    run = Run(model=TableModel(masked="masked_lm" in have), open=lambda thing: TableModel())
+def bound(spec: Any, have: frozenset[str] = CAUSAL, constraints: Any = (), **own: Any) -> tuple[Any, BindContext]:
+    run = BindContext(model=TableModel(masked="masked_lm" in have), open=lambda thing: TableModel())
     return bind(compose(spec, have, constraints), run, **own), run
 
 
@@ -248,7 +248,7 @@ def test_an_instance_that_stands_twice_is_bound_twice(house: Any) -> None:
 
 
 def test_an_answer_that_lacks_a_method_is_refused() -> None:
-    @registry.plugin(role="population")
+    @declaration.plugin(role="population")
     class Lonely:
         def bind(self, run: object) -> object:
             return object()
@@ -257,5 +257,5 @@ def test_an_answer_that_lacks_a_method_is_refused() -> None:
         bound([Lonely(), "sample"])
     assert str(refused.value) == (
         "lonely.bind(run) gave object, which lacks leaving, survivors, width of a population "
-        "(decodekit.roles.Population); its author must add it"
+        "(decodekit.core.protocols.Population); its author must add it"
     )

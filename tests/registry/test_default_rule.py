@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from decodekit.about import about_of
-from decodekit.compose import compose, copies
 from decodekit.errors import CompositionError
-from decodekit.registry import load
-from decodekit.spec import Strategy
+from decodekit.registry.compose import compose, copies
+from decodekit.registry.discovery import load
+from decodekit.registry.metadata import info_of
+from decodekit.registry.spec import Strategy
 from decodekit.testing.toy import ToyConstraint
 
 CAUSAL = frozenset({"causal_lm", "hidden", "embeddings"})
@@ -128,20 +128,20 @@ def test_equal_texts() -> None:
 
 def test_exactness_follows_the_options() -> None:
     mask, awrs = load("mask"), load("awrs")
-    assert (mask.about.keeps, mask().about.keeps, mask(greedy=True).about.keeps) == (
+    assert (mask.about.exactness, mask().about.exactness, mask(greedy=True).about.exactness) == (
         "weighted",
         "weighted",
         "approximate",
     )
-    assert (awrs.about.keeps, awrs(weight="none").about.keeps) == ("weighted", "approximate")
-    assert mask.about.gives == ("weights", "randomness", "distribution")  # an instance changes nothing of its class
-    assert compose("mask(greedy=True)", CAUSAL, (TOY,)).keeps == "approximate"
+    assert (awrs.about.exactness, awrs(weight="none").about.exactness) == ("weighted", "approximate")
+    assert mask.about.provides == ("weights", "randomness", "distribution")  # an instance changes nothing of its class
+    assert compose("mask(greedy=True)", CAUSAL, (TOY,)).exactness == "approximate"
 
 
 def test_every_sampling_warper_says_so() -> None:
     """By what it does: a warper that leaves the best token where it is needs somebody who looks at the others."""
     for name in ("temperature", "top_k", "top_p", "min_p", "top_h"):
-        about = about_of(load(name))
+        about = info_of(load(name))
         assert about is not None
-        assert about.needs == ("distribution",)
-    assert re.search("distribution", str(about_of(load("contrast"))))
+        assert about.requires == ("distribution",)
+    assert re.search("distribution", str(info_of(load("contrast"))))

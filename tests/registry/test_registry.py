@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from decodekit import registry
 from decodekit.errors import BrokenPlugin, ConstraintError, OptionError, UnknownPlugin
+from decodekit.registry import declaration, discovery, metadata
 
 Install = Callable[..., None]
 ONE = '''
-from decodekit.registry import plugin
+from decodekit import plugin
 @plugin(role="warper")
 class Warm:
     """Warm."""
@@ -36,36 +36,36 @@ def said(error: type[Exception], call: Callable[[], object]) -> str:
 def test_the_table_of_the_project_is_what_is_installed() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     declared = set(project["entry-points"]["decodekit.plugins"])
-    installed = {name for name in registry.names() if registry.origin(name).distribution == "decodekit"}
+    installed = {name for name in discovery.names() if discovery.origin(name).distribution == "decodekit"}
     assert installed == declared, "repeat `pip install -e .`: entry points are read from the installed metadata"
 
 
 def test_every_plugin_of_decodekit_can_be_used() -> None:
-    assert not {why for name, why in registry.broken().items() if registry.origin(name).distribution == "decodekit"}
+    assert not {why for name, why in discovery.broken().items() if discovery.origin(name).distribution == "decodekit"}
 
 
 @pytest.mark.parametrize(
     "key", ["selector.causal_lm", "selector.causal_lm.randomness", "selector.causal_lm.weights", "selector.masked_lm"]
 )
 def test_defaults_are_selectors(key: str) -> None:
-    about = registry.about_of(registry.default(key))
+    about = metadata.info_of(discovery.default(key))
     assert about is not None
     assert "selector" in about.roles
 
 
 def test_a_third_party_is_found_like_a_builtin(install: Install) -> None:
     install("my-warmth", "0.3", plugins={"warm": "warmth:Warm"}, modules={"warmth": ONE})
-    assert "warm" in registry.names()
-    assert registry.origin("warm") == ("my-warmth", "0.3")
-    assert registry.load("warm") is importlib.import_module("warmth").Warm
-    assert registry.name_of(registry.load("warm")()) == "warm"
+    assert "warm" in discovery.names()
+    assert discovery.origin("warm") == ("my-warmth", "0.3")
+    assert discovery.load("warm") is importlib.import_module("warmth").Warm
+    assert metadata.name_of(discovery.load("warm")()) == "warm"
 
 
 def test_reading_names_imports_nothing(install: Install) -> None:
     install("acme", plugins={"warm": "warmth:Warm"}, modules={"warmth": ONE})
-    registry.names(), registry.origin("warm")
+    discovery.names(), discovery.origin("warm")
     assert "warmth" not in sys.modules
-    registry.load("warm")
+    discovery.load("warm")
     assert "warmth" in sys.modules
 
 
@@ -82,18 +82,18 @@ def test_reading_names_imports_nothing(install: Install) -> None:
 def test_a_broken_plugin_is_named_and_hurts_nobody(install: Install, source: str, reason: str) -> None:
     install("cold", "1.5", plugins={"warm": "warmth:Warm"}, modules={"warmth": source})
     install("fine", plugins={"good": "good:Warm"}, modules={"good": ONE})
-    assert registry.load("good")
-    message = said(BrokenPlugin, lambda: registry.load("warm"))
+    assert discovery.load("good")
+    message = said(BrokenPlugin, lambda: discovery.load("warm"))
     assert message == f"plugin 'warm' of cold 1.5 (warmth:Warm) cannot be imported: {reason}; repair or uninstall cold"
-    assert registry.broken()["warm"] == message
-    assert "good" not in registry.broken()
+    assert discovery.broken()["warm"] == message
+    assert "good" not in discovery.broken()
 
 
 @pytest.mark.parametrize("source", ["def Warm(): ...", "class Warm: ...", "Warm = 3", ONE + "\nWarm = Warm()"])
 def test_an_entry_point_must_be_a_plugin_class(install: Install, source: str) -> None:
     install("cold", plugins={"warm": "warmth:Warm"}, modules={"warmth": source})
-    assert said(BrokenPlugin, lambda: registry.load("warm")) == (
-        "plugin 'warm' of cold 1.0 (warmth:Warm) is not a class decorated with @decodekit.registry.plugin; "
+    assert said(BrokenPlugin, lambda: discovery.load("warm")) == (
+        "plugin 'warm' of cold 1.0 (warmth:Warm) is not a class decorated with @decodekit.registry.declaration.plugin; "
         "correct its entry point"
     )
 
@@ -101,7 +101,7 @@ def test_an_entry_point_must_be_a_plugin_class(install: Install, source: str) ->
 @pytest.mark.parametrize("name", ["top-heat", "3d", "class"])
 def test_a_name_must_be_a_word_of_a_spec(install: Install, name: str) -> None:
     install("cold", plugins={name: "warmth:Warm"}, modules={"warmth": ONE})
-    assert said(BrokenPlugin, lambda: registry.load(name)) == (
+    assert said(BrokenPlugin, lambda: discovery.load(name)) == (
         f"plugin {name!r} of cold 1.0 (warmth:Warm) cannot be written in a strategy; its author must rename it"
     )
 
@@ -110,39 +110,39 @@ def test_one_name_in_two_distributions_is_refused(install: Install, monkeypatch:
     install("one", plugins={"warm": "first:Warm"}, modules={"first": ONE})
     install("two", "2.0", plugins={"warm": "second:Warm", "other": "second:Warm"}, modules={"second": ONE})
     expected = {"one 1.0 (first:Warm)", "two 2.0 (second:Warm)"}
-    for call in (registry.load, registry.origin):
+    for call in (discovery.load, discovery.origin):
         message = said(BrokenPlugin, lambda call=call: call("warm"))  # type: ignore[misc]
         start, _, way_out = message.partition("; ")
         assert set(start.removeprefix("plugin 'warm' is declared twice: by ").split(" and by ")) == expected
         assert way_out == "uninstall one of them, or switch one off by DECODEKIT_PLUGINS"
-    assert set(registry.broken()) >= {"warm"}
-    assert registry.load("other")
+    assert set(discovery.broken()) >= {"warm"}
+    assert discovery.load("other")
     monkeypatch.setenv("DECODEKIT_PLUGINS", "two")
-    assert registry.origin("warm").distribution == "two"
+    assert discovery.origin("warm").distribution == "two"
 
 
 def test_the_variable_restricts_to_distributions(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     install("One.Two_three", plugins={"warm": "first:Warm"}, modules={"first": ONE})
     install("four", plugins={"cold": "second:Warm"}, modules={"second": ONE})
-    everything = set(registry.names())
+    everything = set(discovery.names())
     monkeypatch.setenv("DECODEKIT_PLUGINS", " one-two-three ,")
-    assert everything - set(registry.names()) == {"cold"}  # decodekit itself stays
-    assert said(UnknownPlugin, lambda: registry.load("cold")) == (
+    assert everything - set(discovery.names()) == {"cold"}  # decodekit itself stays
+    assert said(UnknownPlugin, lambda: discovery.load("cold")) == (
         "plugin 'cold' of four is switched off by DECODEKIT_PLUGINS=' one-two-three ,'; add its distribution there"
     )
     monkeypatch.setenv("DECODEKIT_PLUGINS", " ")
-    assert set(registry.names()) == everything
+    assert set(discovery.names()) == everything
 
 
 def test_near_names(acme: Any) -> None:
     hint = "(a new entry point is seen only after `pip install -e .` has been repeated)"
-    assert said(UnknownPlugin, lambda: registry.load("haet")) == (
+    assert said(UnknownPlugin, lambda: discovery.load("haet")) == (
         f"no plugin is called 'haet'; did you mean 'heat'? {hint}"
     )
-    assert said(UnknownPlugin, lambda: registry.load("Heat")).startswith(
+    assert said(UnknownPlugin, lambda: discovery.load("Heat")).startswith(
         "no plugin is called 'Heat'; did you mean 'heat"
     )
-    assert said(UnknownPlugin, lambda: registry.origin("zzz")) == (
+    assert said(UnknownPlugin, lambda: discovery.origin("zzz")) == (
         "no plugin is called 'zzz'; there are anything, canvas, crowd, cut, draft, enough, heat, judge, never, only, "
         f"pick, plain, watch {hint}"
     )
@@ -150,33 +150,33 @@ def test_near_names(acme: Any) -> None:
 
 def test_defaults_of_third_parties(install: Install) -> None:
     install("one", defaults={"selector.fish": "first:Warm", "front": "first:front"}, modules={"first": "front = len"})
-    assert registry.default("front") is len
+    assert discovery.default("front") is len
     assert "default 'selector.fish' of one 1.0 (first:Warm) cannot be imported" in said(
-        BrokenPlugin, lambda: registry.default("selector.fish")
+        BrokenPlugin, lambda: discovery.default("selector.fish")
     )
     install("two", defaults={"front": "second:front"})
-    assert said(BrokenPlugin, lambda: registry.default("front")).startswith("default 'front' is declared twice: by ")
-    assert said(BrokenPlugin, lambda: registry.default("nobody")).startswith("no default is declared for 'nobody' in ")
+    assert said(BrokenPlugin, lambda: discovery.default("front")).startswith("default 'front' is declared twice: by ")
+    assert said(BrokenPlugin, lambda: discovery.default("nobody")).startswith("no default is declared for 'nobody' in ")
 
 
 def test_the_name_is_that_of_the_entry_point(install: Install) -> None:
     package = "from warmth import Warm"
     modules = {"warmth": ONE, "package": package, "aliased": ONE}
     install("one", plugins={"heat_up": "package:Warm", "warm": "aliased:Warm", "hot": "aliased:Warm"}, modules=modules)
-    assert registry.name_of(importlib.import_module("warmth").Warm) == "warm"  # not known by another name yet
-    assert registry.name_of(registry.load("heat_up")()) == "heat_up"
+    assert metadata.name_of(importlib.import_module("warmth").Warm) == "warm"  # not known by another name yet
+    assert metadata.name_of(discovery.load("heat_up")()) == "heat_up"
     for order in (("hot", "warm"), ("warm", "hot")):  # an alias does not rename
-        assert [registry.name_of(registry.load(name)) for name in order] == ["warm", "warm"]
+        assert [metadata.name_of(discovery.load(name)) for name in order] == ["warm", "warm"]
 
 
 def test_a_class_that_is_not_registered_is_called_by_its_own_name() -> None:
-    @registry.plugin(role="stop")
+    @declaration.plugin(role="stop")
     class StopHereNow:
         def bind(self, run: object) -> object:
             return self
 
-    assert registry.name_of(StopHereNow) == registry.name_of(StopHereNow()) == "stop_here_now"
-    assert registry.name_of(3) == "int"
+    assert metadata.name_of(StopHereNow) == metadata.name_of(StopHereNow()) == "stop_here_now"
+    assert metadata.name_of(3) == "int"
 
 
 # --- the decorator --------------------------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ def test_options_by_position_and_name(acme: Any) -> None:
 
 
 def test_a_list_stays_one_where_the_option_takes_either() -> None:
-    @registry.plugin(role="stop")
+    @declaration.plugin(role="stop")
     class Either:
         value: tuple[int, ...] | list[int] = ()
 
@@ -237,7 +237,7 @@ def test_wrong_options(acme: Any, make: Callable[[Any], object], message: str) -
 
 
 def test_a_plugins_own_check() -> None:
-    @registry.plugin(role="stop")
+    @declaration.plugin(role="stop")
     class Picky:
         value: int = 0
 
@@ -265,22 +265,22 @@ class Bindable:
         ({"role": "wraper"}, Bindable, "declares the role 'wraper'; roles are proposer, scorer, warper, constraint, selector, population, stop, observer, each once"),
         ({"role": ()}, Bindable, "declares the roles (); roles are proposer, "),
         ({"role": ("stop", "stop")}, Bindable, "declares the roles ('stop', 'stop'); roles are proposer, "),
-        ({"role": "stop", "keeps": "all"}, Bindable, "declares keeps='all'; write one of exact, weighted, approximate"),
+        ({"role": "stop", "exactness": "all"}, Bindable, "declares exactness='all'; write one of exact, weighted, approximate"),
         ({"role": "stop"}, object, "has no method bind(self, run); define it"),
     ],
 )  # fmt: skip
 def test_wrong_declarations(declare: dict[str, Any], base: type, message: str) -> None:
     made = type("Sketch", (base,), {})
-    assert said(BrokenPlugin, lambda: registry.plugin(**declare)(made)).startswith(f"plugin class Sketch {message}")
+    assert said(BrokenPlugin, lambda: declaration.plugin(**declare)(made)).startswith(f"plugin class Sketch {message}")
 
 
 def test_about_is_taken() -> None:
     made = type("Sketch", (Bindable,), {"__annotations__": {"about": str}, "about": "x"})
-    assert said(BrokenPlugin, lambda: registry.plugin(role="stop")(made)) == (
+    assert said(BrokenPlugin, lambda: declaration.plugin(role="stop")(made)) == (
         "plugin class Sketch has an option `about`, which holds its record; rename it"
     )
 
 
 def test_words_may_be_one_string(acme: Any) -> None:
-    about = registry.about_of(acme.Pick)
-    assert about == registry.About("pick", ("selector",), "weighted", ("constraint",), (), ("logq",), "")
+    about = metadata.info_of(acme.Pick)
+    assert about == metadata.PluginInfo("pick", ("selector",), "weighted", ("constraint",), (), ("logq",), "")

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
-from decodekit import registry
-from decodekit.about import fields_of
 from decodekit.errors import DecodekitError, OptionError, SpecError, UnknownPlugin
-from decodekit.spec import LONGEST, Strategy, parse
+from decodekit.registry import declaration, discovery
+from decodekit.registry.metadata import fields_of
+from decodekit.registry.spec import LONGEST, Strategy, parse
 
 WAY = "write plugins joined by |, such as 'sample | top_k(50)'"
 VALUES = "an option is a text in quotes, a number, True, False, None, a list, a dict or a plugin"
@@ -212,7 +212,7 @@ def bounds(metadata: Any) -> tuple[float | None, float | None]:
 
 def plugins(draw: Callable[[Any], Any], name: str) -> Any:
     """An instance with some options drawn, or a rejected example."""
-    cls = registry.load(name)
+    cls = discovery.load(name)
     options = {}
     for key, info in fields_of(cls).items():
         if info.is_required() or draw(st.booleans()):
@@ -226,7 +226,11 @@ def plugins(draw: Callable[[Any], Any], name: str) -> Any:
 
 def guessers() -> Any:
     """What joins proposers takes proposers only."""
-    some = [registry.load("ngram")(k=3), registry.load("suffix")(sure=0.5), registry.load("speculative")("zoo:draft")]
+    some = [
+        discovery.load("ngram")(k=3),
+        discovery.load("suffix")(sure=0.5),
+        discovery.load("speculative")("zoo:draft"),
+    ]
     return st.lists(st.sampled_from(some), min_size=2, max_size=3).map(tuple)
 
 
@@ -243,7 +247,7 @@ def check_round_trip(parts: list[Any]) -> None:
 
 @given(st.data())
 @settings(max_examples=60, suppress_health_check=list(HealthCheck))
-@pytest.mark.parametrize("name", [name for name in registry.names() if name not in DRAWN_BY_NOBODY])
+@pytest.mark.parametrize("name", [name for name in discovery.names() if name not in DRAWN_BY_NOBODY])
 def test_round_trip_of_every_plugin(name: str, data: st.DataObject) -> None:
     check_round_trip([plugins(data.draw, name)])
 
@@ -251,7 +255,7 @@ def test_round_trip_of_every_plugin(name: str, data: st.DataObject) -> None:
 @given(st.data())
 @settings(max_examples=200, suppress_health_check=list(HealthCheck))
 def test_round_trip_of_strategies(acme: Any, data: st.DataObject) -> None:
-    known = registry.names()
+    known = discovery.names()
     parts = [plugins(data.draw, name) for name in data.draw(st.lists(st.sampled_from(known), min_size=1, max_size=4))]
     if data.draw(st.booleans()):
         parts.append(acme.Anything([parts[0], {"a": parts[-1]}]))
@@ -300,7 +304,7 @@ def test_what_is_given_is_what_is_shown(acme: Any) -> None:
 
 
 def test_a_class_without_a_name_is_not_readable(acme: Any) -> None:
-    @registry.plugin(role="warper")
+    @declaration.plugin(role="warper")
     class Heat:  # the same word, another class
         def bind(self, run: object) -> object:
             return self
@@ -310,12 +314,12 @@ def test_a_class_without_a_name_is_not_readable(acme: Any) -> None:
 
 
 def test_roles_that_stand_several_times_keep_their_order() -> None:
-    @registry.plugin(role=("proposer", "warper"))
+    @declaration.plugin(role=("proposer", "warper"))
     class Both:
         def bind(self, run: object) -> object:
             return self
 
-    @registry.plugin(role="warper")
+    @declaration.plugin(role="warper")
     class First:
         def bind(self, run: object) -> object:
             return self

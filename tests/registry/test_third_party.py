@@ -12,13 +12,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 USE = """
-from decodekit import registry
-from decodekit.spec import parse
+from decodekit.registry import discovery
+from decodekit.registry.spec import parse
 from decodekit.testing.harness import run
 from decodekit.testing.tables import TableModel
 from decodekit.testing.toy import ToyConstraint
 
-assert registry.origin("epsilon") == ("decodekit-example", "0.1.0")
+assert discovery.origin("epsilon") == ("decodekit-example", "0.1.0")
 strategy = parse("epsilon(0.3) | blind")
 assert str(strategy) == "epsilon(epsilon=0.3) | blind", str(strategy)
 toy = ToyConstraint(seed=3)

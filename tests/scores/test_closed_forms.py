@@ -12,8 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decodekit.digest import digest
-from decodekit.registry import SCORES, load
+from decodekit.registry.discovery import SCORES, load
 from decodekit.scores.base import Samples, Text
 from decodekit.scores.evaluate import fold_values
 from decodekit.scores.folds import Tokens
@@ -21,6 +20,7 @@ from decodekit.scores.methods.claims import combined, conditioned
 from decodekit.scores.methods.meaning import inverse, joint
 from decodekit.scores.methods.relevance import relevance, shifted
 from decodekit.scores.tools import Tools
+from decodekit.trace.logit_statistics import digest
 
 
 def of(name: str, *args: Any, **options: Any) -> Any:

@@ -13,25 +13,26 @@ import pytest
 import torch
 
 import decodekit as dk
-from decodekit.compose import bind, compose
-from decodekit.cost import Cost
+from decodekit.core.bound import BindContext
+from decodekit.core.cost import Cost
+from decodekit.core.loop import decode
+from decodekit.core.protocols import Proposal, Round, Selection
+from decodekit.core.rows import NONE, Rows
+from decodekit.core.stopping import Length
 from decodekit.errors import CompositionError, OptionError
-from decodekit.kit import Run
-from decodekit.live import Live, live
-from decodekit.loop import decode
-from decodekit.recorder import Recorder
-from decodekit.registry import SCORES, load, names, plugin
-from decodekit.roles import Choice, Proposal, Round
-from decodekit.rows import NONE, Rows
+from decodekit.registry.compose import bind, compose
+from decodekit.registry.declaration import plugin
+from decodekit.registry.discovery import SCORES, load, names
 from decodekit.scores import ScoreError, ToolError, Tools
 from decodekit.scores.base import Samples, Text
 from decodekit.scores.evaluate import fold_values
 from decodekit.scores.folds import Fold
 from decodekit.scores.methods.entropy import Coefficients, fit_wepr
 from decodekit.scores.plan import scores_of
-from decodekit.stops import Length
+from decodekit.scores.running import Live, live
 from decodekit.testing import TableModel, ToyConstraint
-from decodekit.trace import Trace
+from decodekit.trace.recorder import Recorder
+from decodekit.trace.trace import Trace
 
 FOLDS = [
     "nll",
@@ -88,8 +89,8 @@ def test_while_it_grows_and_afterwards(strategy: str, seed: int, fitted: str) ->
         "cascade": dk.Strategy.of("sample") | dk.cascade(slow=other, threshold=math.inf),
     }.get(strategy, dk.speculative(draft=other, k=3) | dk.Strategy.of("rejection"))
     wanted = scores_of([*FOLDS, load("wepr", SCORES)(fitted=fitted)])
-    run = Run(model, lambda named: named, (), seed, Cost())  # type: ignore[arg-type, return-value]
-    composition = compose(parts, model.gives, [toy] if toy else [])
+    run = BindContext(model, lambda named: named, (), seed, Cost())  # type: ignore[arg-type, return-value]
+    composition = compose(parts, model.provides, [toy] if toy else [])
     width = 4 if strategy == "smc" else 1
     count = 3 * width
     start = torch.tensor([2, 1, 3]).repeat_interleave(width)
@@ -133,7 +134,7 @@ def test_reopened_cells_leave_a_score_unknown() -> None:
         where, chosen = torch.tensor([[at]]), torch.tensor([[token]])
         rows.commit(where, chosen, torch.tensor([[True]]))
         take = torch.tensor([[True]])
-        running.watch(rows, Proposal(where, chosen), torch.zeros(1, 1, 5), Choice(chosen, take), take)
+        running.watch(rows, Proposal(where, chosen), torch.zeros(1, 1, 5), Selection(chosen, take), take)
         return float(running.value(rows)[0])
 
     assert step(1, 3) == pytest.approx(math.log(5))

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import decodekit as dk
-from decodekit import registry
 from decodekit.errors import CompositionError
+from decodekit.registry import discovery
 from decodekit.scores.methods.entropy import fit_wepr
 
-RUNNING = [name for name in registry.names(registry.SCORES) if hasattr(registry.load(name, registry.SCORES), "add")]
-WHOLE = [name for name in registry.names(registry.SCORES) if name not in RUNNING]
+RUNNING = [name for name in discovery.names(discovery.SCORES) if hasattr(discovery.load(name, discovery.SCORES), "add")]
+WHOLE = [name for name in discovery.names(discovery.SCORES) if name not in RUNNING]
 STEERED = {
     "router": "greedy | fast_slow('zoo:base', route='score', score={score}, threshold={limit})",
     "adadec": "adadec(signal='score', score={score}, threshold={limit}, steps=2)",
@@ -45,7 +45,7 @@ def outcome(consumer: str, score: str, limit: float, side: str) -> tuple[str, st
 @pytest.mark.parametrize("name", RUNNING)
 def test_any_running_score_drives_any_threshold(name: str, consumer: str, fitted: str) -> None:
     score = f"wepr(fitted={fitted!r})" if name == "wepr" else name
-    rising = registry.load(name, registry.SCORES).rising
+    rising = discovery.load(name, discovery.SCORES).rising
     sure, unsure = (1e6, -1e6) if rising else (-1e6, 1e6)  # thresholds that are never met, and always
     side = "above" if rising else "below"
     never, always = outcome(consumer, score, sure, side), outcome(consumer, score, unsure, side)

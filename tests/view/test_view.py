@@ -13,12 +13,12 @@ import pytest
 from typer.testing import CliRunner
 
 import decodekit as dk
-from decodekit.canonicality import canonicality_of
-from decodekit.cli import app
+from decodekit.cli.main import app
 from decodekit.models.load import load
 from decodekit.scores.evaluate import fold_values, samples_of
 from decodekit.scores.methods.entropy import fit_wepr
 from decodekit.scores.plan import scores_of
+from decodekit.text.canonical import canonicality_of
 from decodekit.view import page, story
 from decodekit.view.colours import COLOURS, token_scores
 from decodekit.view.story import refused, scaled

@@ -10,7 +10,7 @@ from random import Random
 import jsonschema
 import pytest
 
-from decodekit.models.zoo.data import (
+from decodekit.zoo.data import (
     DATABASES,
     JSON_SCHEMAS,
     Split,
@@ -20,7 +20,7 @@ from decodekit.models.zoo.data import (
     sql_examples,
     text_examples,
 )
-from decodekit.models.zoo.words import number_word, spoken_date
+from decodekit.zoo.words import number_word, spoken_date
 
 SPLITS: tuple[Split, Split] = ("train", "heldout")
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from decodekit import zoo
 from decodekit.errors import UnknownModel
-from decodekit.models import zoo
-from decodekit.models.full import Full
-from decodekit.models.zoo import card, decoding, evaluate
-from decodekit.models.zoo.data import Example, json_examples, sql_examples
-from decodekit.models.zoo.scoring import judge_json, judge_sql, share
+from decodekit.models.full_attention import Full
+from decodekit.zoo.data import Example, json_examples, sql_examples
+from decodekit.zoo.scoring import judge_json, judge_sql, share
+from training import card, decoding, evaluate
 
 SEED = 91
 

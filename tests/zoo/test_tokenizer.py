@@ -7,8 +7,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from decodekit.models import zoo
-from decodekit.models.zoo.data import Example, Split, json_examples, sql_examples, text_examples
+from decodekit import zoo
+from decodekit.zoo.data import Example, Split, json_examples, sql_examples, text_examples
 
 TOKENIZER = AutoTokenizer.from_pretrained(str(zoo.path("base")))
 

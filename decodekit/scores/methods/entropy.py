@@ -16,8 +16,8 @@ from pydantic import Field
 from torch import Tensor
 
 from decodekit.errors import OptionError
-from decodekit.fitting import balanced
-from decodekit.registry import plugin
+from decodekit.registry.declaration import plugin
+from decodekit.scores.fitted_rules import balanced
 from decodekit.scores.folds import Running, Seen, Tokens
 from decodekit.scores.needs import Needs
 

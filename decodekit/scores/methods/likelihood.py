@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from decodekit.registry import plugin
+from decodekit.registry.declaration import plugin
 from decodekit.scores.base import Text
 from decodekit.scores.folds import Running, Seen, Tokens
 from decodekit.scores.needs import Needs

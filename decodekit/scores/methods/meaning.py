@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from decodekit.registry import plugin
+from decodekit.registry.declaration import plugin
 from decodekit.scores.base import Floats, Samples
 from decodekit.scores.needs import Needs
 from decodekit.scores.tools import Tools

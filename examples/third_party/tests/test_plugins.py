@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from decodekit.registry import load
+from decodekit.registry.discovery import load
 from decodekit.testing import check_plugin
 
 

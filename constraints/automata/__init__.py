@@ -1,0 +1,1 @@
+"""Regular languages and byte machines: patterns, automata, intersection, distances."""

@@ -1,0 +1,1 @@
+"""Automata over tokens, for constraints on canvases."""

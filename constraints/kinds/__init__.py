@@ -1,0 +1,1 @@
+"""Constraints by kind: regex, choice, predicate, smiles, template, combinations, adapters."""

@@ -1,0 +1,1 @@
+"""Context-free grammars: stock Lark grammars as a byte machine, llguidance's dialect, GBNF."""

@@ -1,0 +1,1 @@
+"""SQL statements over one database: a byte machine, its scopes, masks and completions."""

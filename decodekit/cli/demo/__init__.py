@@ -1,0 +1,1 @@
+"""The demo: the main job in blocks on the embedded models."""

@@ -1,0 +1,1 @@
+"""Several models on one text: combiners, routers, adaptive bundles, and their calibration."""

@@ -1,0 +1,1 @@
+"""decodekit inside other libraries: transformers, lm-evaluation-harness."""

@@ -1,0 +1,1 @@
+"""Populations: resampling, potentials, critics, and processes for slow functions."""

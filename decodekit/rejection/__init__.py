@@ -1,0 +1,1 @@
+"""Choosing under a constraint by checking candidates before masking; unbiased weights of such a choice."""

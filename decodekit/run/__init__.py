@@ -1,0 +1,1 @@
+"""One call from prompts to results: options, prompts, sessions, streaming, results."""

@@ -1,0 +1,1 @@
+"""Drafting and verification: chains and trees of guesses, draft lengths, drafts without a model."""

@@ -1,0 +1,1 @@
+"""Images from visual autoregressive models."""
