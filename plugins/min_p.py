@@ -31,7 +31,7 @@ class MinP:
     Args:
         p: least ratio, between 0 (nothing is cut) and 1 (only the most probable stay).
         within: what is looked at: with a constraint the tokens that it allows, so something always stays; or all tokens
-            of the "model" (as transformers truncates), which may cut away all that the constraint allows: a dead end.
+            of the "model", which may cut away all that the constraint allows: a dead end.
     """
 
     p: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05

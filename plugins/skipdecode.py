@@ -101,25 +101,25 @@ class FallingReader(CausalReader):
         return {"layers": self._depths.counts(at - 1 - rows.start[:, None])}
 
     @torch.inference_mode()
-    def compute(self, rows: Rows, requires: Sequence[Need]) -> Tensor:
+    def compute(self, rows: Rows, needs: Sequence[Need]) -> Tensor:
         """Logits [B, C', V]; the columns of a pass may differ in depth, and join the layers that they run."""
-        width, longest = max(need.upto - need.keep for need in requires), max(need.upto for need in requires)
-        which, at, tokens = self._aimed(rows, requires, width)
+        width, longest = max(need.upto - need.keep for need in needs), max(need.upto for need in needs)
+        which, at, tokens = self._aimed(rows, needs, width)
         logits: list[Tensor] = []
         for begin in range(0, width, self._forward.widest):
             end = min(width, begin + self._forward.widest)
             wanted = max(0, min(self._columns, end - begin, self._columns - (width - end)))
             part = at + begin if isinstance(at, int) else at[:, begin:end]
-            counts = self._counts(rows, requires, part, end - begin)
+            counts = self._counts(rows, needs, part, end - begin)
             hidden = self._read(which, tokens, part, end - begin, longest - (width - end), counts)
             if wanted:
                 logits.append(self._stack.logits(hidden[:, -wanted:]).to(self._forward.out))
-        self._bill(requires, len(requires) * width)
+        self._bill(needs, len(needs) * width)
         return logits[0] if len(logits) == 1 else torch.cat(logits, 1)
 
-    def _counts(self, rows: Rows, requires: Sequence[Need], at: Tensor | int, width: int) -> int | Tensor:
+    def _counts(self, rows: Rows, needs: Sequence[Need], at: Tensor | int, width: int) -> int | Tensor:
         """How many layers run: one number if all columns agree, else [B, F]."""
-        starts = [need.start for need in requires]
+        starts = [need.start for need in needs]
         if isinstance(at, int) and len(set(starts)) == 1:
             first, last = self._depths.count(at - starts[0]), self._depths.count(at + width - 1 - starts[0])
             if first == last:
@@ -162,10 +162,10 @@ class FallingReader(CausalReader):
         position, mask = self._forward.seen(at, width, upto)
         return self._stack.run(layers, given, position, mask, self._slabs)
 
-    def _bill(self, requires: Sequence[Need], computed: int) -> None:
-        ran = sum(self._depths.count(p - n.start) for n in requires for p in range(max(n.keep, n.start), n.upto))
-        ran += sum(self._depths.layers * max(0, min(n.start, n.upto) - n.keep) for n in requires)
-        fed = sum(n.upto - n.keep for n in requires)
+    def _bill(self, needs: Sequence[Need], computed: int) -> None:
+        ran = sum(self._depths.count(p - n.start) for n in needs for p in range(max(n.keep, n.start), n.upto))
+        ran += sum(self._depths.layers * max(0, min(n.start, n.upto) - n.keep) for n in needs)
+        fed = sum(n.upto - n.keep for n in needs)
         share = ran / (self._depths.layers * fed) if fed else 0.0
-        spans = [(n.keep, n.upto) for n in requires]
+        spans = [(n.keep, n.upto) for n in needs]
         self._forward.bill(self._cost.model(self._label), spans, computed, self._columns, share)

@@ -39,7 +39,7 @@ class TopH:
         alpha: share of the entropy, between 0 (greedy) and 1 (nothing is cut, in "paper" mode).
         mode: "paper" or "hf".
         within: what is looked at: with a constraint the tokens that it allows, so something always stays; or all tokens
-            of the "model" (as transformers truncates), which may cut away all that the constraint allows: a dead end.
+            of the "model", which may cut away all that the constraint allows: a dead end.
     """
 
     alpha: Annotated[float, Field(gt=0.0, le=1.0)] = 0.4

@@ -29,7 +29,7 @@ class TopK:
     Args:
         k: how many, at least 1. At or above the vocabulary's width nothing is cut.
         within: what is looked at: with a constraint the tokens that it allows, so something always stays; or all tokens
-            of the "model" (as transformers truncates), which may cut away all that the constraint allows: a dead end.
+            of the "model", which may cut away all that the constraint allows: a dead end.
     """
 
     k: Annotated[int, Field(ge=1)] = 50

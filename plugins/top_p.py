@@ -30,7 +30,7 @@ class TopP:
     Args:
         p: mass to keep, above 0, at most 1.
         within: what is looked at: with a constraint the tokens that it allows, so something always stays; or all tokens
-            of the "model" (as transformers truncates), which may cut away all that the constraint allows: a dead end.
+            of the "model", which may cut away all that the constraint allows: a dead end.
     """
 
     p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
