@@ -9,6 +9,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from decodekit.candidates import estimators
+from decodekit.candidates.estimators import Steps
+from decodekit.candidates.seeking import Seeker
+from decodekit.candidates.token_search import search
 from decodekit.core import noise, selection, warping
 from decodekit.core.bound import BindContext, Model
 from decodekit.core.noise import Salt
@@ -18,10 +22,6 @@ from decodekit.errors import CompositionError, OptionError
 from decodekit.models.prompted import Prompted
 from decodekit.registry.declaration import plugin
 from decodekit.registry.metadata import without
-from decodekit.rejection import estimators
-from decodekit.rejection.estimators import Steps
-from decodekit.rejection.seeking import Seeker
-from decodekit.rejection.token_search import search
 
 Weight = Literal["auto", "replay", "recursive", "two_loops", "head", "exact", "none"]
 
@@ -31,7 +31,7 @@ Weight = Literal["auto", "replay", "recursive", "two_loops", "head", "exact", "n
     exactness="weighted",
     requires=("causal_lm", "constraint"),
     provides=("weights", "randomness", "distribution"),
-    paper="Lipkin et al. 2025, arXiv 2504.05410; estimators as in decodekit.rejection.estimators",
+    paper="Lipkin et al. 2025, arXiv 2504.05410; estimators as in decodekit.candidates.estimators",
 )
 class AWRS:
     """Check tokens in noisy order until one is allowed; the walk itself gives an unbiased weight.
@@ -43,8 +43,8 @@ class AWRS:
     weights are proper: their expectation at each allowed token x is p(x).
 
     Args:
-        weight: which estimate of Z (formulas: :mod:`decodekit.rejection.estimators`). "auto" is "replay", which has the
-            least variance for its checks wherever a constraint bites, and on peaked laws needs the fewest checks as
+        weight: which estimate of Z (formulas: :mod:`decodekit.candidates.estimators`). "auto" is "replay", which has
+            the least variance for its checks wherever a constraint bites, and on peaked laws needs the fewest checks as
             well (`perf/awrs.py`). "recursive" looks `ahead` tokens past the one taken: the cheapest.
             "two_loops" is the paper's own. "head" checks the `head` likeliest tokens and one that stands for all
             others, and draws among them: its token is not always that of `mask`. "exact" is log Z from the full mask.

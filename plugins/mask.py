@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from decodekit.candidates import check_first
 from decodekit.core import noise, selection
 from decodekit.core.bound import BindContext
 from decodekit.core.protocols import Constraint, Proposal, Selection
 from decodekit.core.rows import NONE, Rows
 from decodekit.registry.declaration import plugin
 from decodekit.registry.metadata import without
-from decodekit.rejection import check_first
 
 
 @plugin(

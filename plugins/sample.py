@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from decodekit.candidates import check_first
 from decodekit.core import noise, selection
 from decodekit.core.bound import BindContext
 from decodekit.core.protocols import Constraint, Proposal, Selection
 from decodekit.core.rows import NONE, Rows
 from decodekit.registry.declaration import plugin
-from decodekit.rejection import check_first
 
 
 @plugin(role="selector", exactness="approximate", paper="the limit of sampling as the temperature goes to 0")

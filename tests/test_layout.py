@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import decodekit as dk
+
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = {"decodekit": "decodekit", "constraints": "decodekit.constraints", "plugins": "decodekit.plugins"}
 
@@ -23,7 +25,7 @@ FLOORS = (
     "models",
     "trace",
     "run",
-    "rejection",
+    "candidates",
     "particles",
     "speculation",
     "diffusion",
@@ -100,6 +102,13 @@ def test_the_links_for_type_checkers_exist(name: str) -> None:
     assert link.resolve() == ROOT / name
 
 
+def test_no_package_has_the_name_of_what_a_user_calls() -> None:
+    """A package that is imported becomes an attribute of `decodekit`, and would hide a plugin or a function."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    public = {name for group in project["entry-points"].values() for name in group} | set(dk.__all__)
+    assert not public & (set(FLOORS) - {"errors"})
+
+
 def test_every_package_has_its_floor() -> None:
     found = {name.split(".")[1] for name in NAMES if name.count(".")} - {"plugins", "constraints", "__main__"}
     assert found == set(FLOORS)
@@ -167,6 +176,11 @@ before = seen()
 for name in sys.stdin.read().split():
     importlib.import_module(name)
 after = seen()
+from decodekit.registry import discovery
+wrong = [name for name in discovery.names() if after[name] is not discovery.load(name)]
+assert not wrong, f"no longer the plugin: {wrong}"
+modules = [name for name, what in after.items() if hasattr(what, "__path__")]
+assert not modules, f"packages among the public names: {modules}"
 assert list(before) == list(after), set(before) ^ set(after)
 changed = [name for name in before if before[name] is not after[name]]
 assert not changed, changed

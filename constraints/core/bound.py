@@ -60,14 +60,14 @@ class Bound(Follower):
     @property
     def patience(self) -> int:
         """How many checks cost as much as a mask, measured as they are made
-        (:mod:`decodekit.rejection.check_first`).
+        (:mod:`decodekit.candidates.check_first`).
         """
         return self._pace.patience
 
     @property
     def checks_per_mask(self) -> float | None:
         """The same without bounds, None before both were seen: for walks of many checks
-        (:mod:`decodekit.rejection.token_search`).
+        (:mod:`decodekit.candidates.token_search`).
         """
         return self._pace.ratio
 

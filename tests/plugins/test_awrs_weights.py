@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from decodekit.candidates import estimators
 from decodekit.core import noise
 from decodekit.core.rows import NONE
 from decodekit.plugins.awrs import AWRS
 from decodekit.registry.metadata import form
-from decodekit.rejection import estimators
 from decodekit.testing.harness import run
 from decodekit.testing.oracle import Z_ALARM, enumerate_law, rows_of, z_score
 from decodekit.testing.single import Fixed, step

@@ -244,7 +244,7 @@ def test_a_contradiction_in_the_ledger_is_found() -> None:
     out = dk.generate("zoo:sums", sums.PROMPT, strategy="threshold(tau=0.9)")
     events = dict(out.trace.events)
     events["logt"] = events["logt"] - 1.0
-    broken = dk.trace.Trace(out.trace.header, events, out.trace.rounds, out.trace.moves, facts=out.trace.facts)
+    broken = dk.Trace(out.trace.header, events, out.trace.rounds, out.trace.moves, facts=out.trace.facts)
     with pytest.raises(DecodekitError, match="its rule allows"):
         information.ledger(broken, "used").check()
     with pytest.raises(DecodekitError, match="trace=True"):

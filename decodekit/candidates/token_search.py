@@ -1,7 +1,7 @@
 """The search for a token that a constraint allows: along the noisy order of each row, a few checks at a time.
 
 One call of the constraint serves all rows that are still looking. What a row looks for, and how far it must know its
-order for that, is an estimator's business (:mod:`decodekit.rejection.estimators`).
+order for that, is an estimator's business (:mod:`decodekit.candidates.estimators`).
 
 Where allowed tokens are improbable, a walk must neither check the vocabulary token by token nor sort it again and
 again. Three bounds, none of which changes a result:
@@ -26,12 +26,12 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from decodekit.candidates.estimators import MASKED, Exact, Steps
+from decodekit.candidates.seeking import ALL, Seeker
 from decodekit.core import noise, selection
 from decodekit.core.noise import Salt
 from decodekit.core.protocols import Constraint, Proposal
 from decodekit.core.rows import NONE, Rows
-from decodekit.rejection.estimators import MASKED, Exact, Steps
-from decodekit.rejection.seeking import ALL, Seeker
 
 PEAKED: Final = 0.9  # a law whose best token has this much mass is checked token by token: more would be wasted
 UNKNOWN: Final = 1024
@@ -147,7 +147,7 @@ def _worth(constraint: Constraint) -> float:
 
 
 def _loops(rows: Rows, at: Tensor, law: Tensor, masked: Tensor, index: int) -> tuple[int, int, float]:
-    """What :class:`decodekit.rejection.estimators.Exact` says of both loops, from the keys [V] of both orders."""
+    """What :class:`decodekit.candidates.estimators.Exact` says of both loops, from the keys [V] of both orders."""
     one, other = (_keys(rows, at, law, index, salt) for salt in (Salt.TOKEN, Salt.ORDER))
     allowed = masked > -torch.inf
     before = one > one[allowed].max()  # what the first loop refused

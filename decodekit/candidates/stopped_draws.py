@@ -1,5 +1,5 @@
 """The mean weight of a replay that was stopped before it had all its accepts
-(:mod:`decodekit.rejection.estimators`).
+(:mod:`decodekit.candidates.estimators`).
 """
 
 from __future__ import annotations

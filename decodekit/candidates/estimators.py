@@ -31,7 +31,7 @@ token is the best of the masked law under the same noise, which is the first all
              refusals and a accepts, a < m, were among its draws. The draws to come are independent of those, and which
              allowed token is drawn first is independent of how many refusals come before it. So the mean is
              E[(m - 1) / (m - 1 + n + N)], N those before m - a more accepts of chance Z
-             (:mod:`decodekit.rejection.stopped_draws`). It is near Z only while n Z is small; plain Z would be biased
+             (:mod:`decodekit.candidates.stopped_draws`). It is near Z only while n Z is small; plain Z would be biased
              (an enumeration in the tests shows it).
 `two_loops`  No mean is taken. The weight is the one that both loops would have counted to the end, read off the mask
              and the keys of both orders.
@@ -52,7 +52,7 @@ from typing import Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from decodekit.rejection.stopped_draws import mean
+from decodekit.candidates.stopped_draws import mean
 
 EXACT: Final = 2
 """Asked for in place of an order: the exact mass."""

@@ -1,4 +1,4 @@
-"""What one row of a walk knows, and what it wants next (:mod:`decodekit.rejection.token_search` asks for it)."""
+"""What one row of a walk knows, and what it wants next (:mod:`decodekit.candidates.token_search` asks for it)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from decodekit.candidates.estimators import DEAD, EXACT, Steps, Walk
 from decodekit.core.noise import Salt
 from decodekit.core.rows import NONE
-from decodekit.rejection.estimators import DEAD, EXACT, Steps, Walk
 
 _GROWTH: Final = 4  # every further call checks up to this many times as many tokens as were checked before
 ALL: Final = 16  # more than 1 / 16 of the vocabulary wanted: fetch all of it, at about the cost of one sort

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 import decodekit as dk
+from decodekit.candidates import check_first
 from decodekit.comparison.tasks.embedded import Json
 from decodekit.constraints.core.masks import Pace
 from decodekit.core import noise, selection
 from decodekit.core.protocols import Proposal
 from decodekit.core.rows import NONE, Rows
-from decodekit.rejection import check_first
 from decodekit.testing import TableModel
 from decodekit.testing.harness import kit_for
 from decodekit.testing.toy import ToyConstraint

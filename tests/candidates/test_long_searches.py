@@ -16,14 +16,14 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 import decodekit as dk
+from decodekit.candidates import token_search
+from decodekit.candidates.stopped_draws import mean
 from decodekit.core import noise
 from decodekit.core.bound import BindContext
 from decodekit.core.protocols import Proposal, Selection
 from decodekit.core.rows import NONE
 from decodekit.plugins.awrs import AWRS, Weight
 from decodekit.registry.metadata import form
-from decodekit.rejection import token_search
-from decodekit.rejection.stopped_draws import mean
 from decodekit.testing.oracle import rows_of
 from decodekit.testing.single import Fixed
 from decodekit.testing.tables import TableModel
@@ -271,7 +271,7 @@ def test_replays_stay_proper(
 
 def test_plain_mass_would_bias_replays(monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: Z in place of the conditional mean of the replays is noticed by the enumeration."""
-    monkeypatch.setattr("decodekit.rejection.estimators.mean", lambda n, accepts, missing, logz: logz)
+    monkeypatch.setattr("decodekit.candidates.estimators.mean", lambda n, accepts, missing, logz: logz)
     p = [Fraction(one, 10) for one in (5, 2, 2, 1)]
     out = enumerated(p, [False, False, True, True], AWRS(accepts=3, replays=2500), 3, monkeypatch)
     assert abs(out[2] - 0.2) > 0.02
@@ -345,7 +345,7 @@ def test_long_runs_of_refusals_count_what_short_ones_count() -> None:
     found = list[Tensor]()
     for run in (4, 10_000):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("decodekit.rejection.estimators._RUN", run)
+            patch.setattr("decodekit.candidates.estimators._RUN", run)
             choice = decide(AWRS(replays=4), logits, Python(ok))
         assert choice.logw is not None
         found.append(choice.logw[:, 0].exp())
